@@ -1,0 +1,30 @@
+"""Random numbers of a run: every process draws for the whole batch and keeps its own rows.
+
+So a batch split over processes sees the numbers that one process with the joined batch would see, and a run
+that resumes from the generator's state goes on with the same ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Draws:
+    """Rows of random numbers for this process's part of the batch."""
+
+    def __init__(self, seed: int = 0, rank: int = 0, world: int = 1) -> None:
+        if not 0 <= rank < world:
+            raise ValueError(f"rank must be in 0 … {world - 1}, got {rank}")
+        self.generator = torch.Generator().manual_seed(seed)
+        self.rank, self.world = rank, world
+
+    def normal(self, rows: int, *shape: int) -> Tensor:
+        return self._mine(torch.randn(rows * self.world, *shape, generator=self.generator), rows)
+
+    def uniform(self, rows: int, *shape: int) -> Tensor:
+        """In [0, 1)."""
+        return self._mine(torch.rand(rows * self.world, *shape, generator=self.generator), rows)
+
+    def _mine(self, every: Tensor, rows: int) -> Tensor:
+        return every[self.rank * rows : (self.rank + 1) * rows]

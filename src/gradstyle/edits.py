@@ -1,0 +1,99 @@
+"""Edits are values: a named offset in code space that scales, adds and is bound to one generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from .stylegan2 import Codes
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """An offset of W+ and, where there is one, of S, for the generator with that fingerprint.
+
+    `amount` is how far along the direction the edit goes: `smile * 2 - pose` and `-smile` are edits too.
+    """
+
+    name: str
+    w: Tensor | None  # [codes, w_dim]
+    s: Tensor | None = None  # [style channels]
+    generator: str = ""  # fingerprint; empty: of a generator not yet known
+
+    def __post_init__(self) -> None:
+        if self.w is None and self.s is None:
+            raise ValueError(f"edit {self.name!r} holds no offset")
+        if self.w is not None and self.w.ndim != 2:
+            raise ValueError(f"edit {self.name!r}: an offset of W+ is [codes, w_dim], got {list(self.w.shape)}")
+        if self.s is not None and self.s.ndim != 1:
+            raise ValueError(f"edit {self.name!r}: an offset of S is [style channels], got {list(self.s.shape)}")
+
+    def __bool__(self) -> bool:
+        """Whether it changes anything: a zero edit is no edit."""
+        return any(offset is not None and bool(offset.any()) for offset in (self.w, self.s))
+
+    def __mul__(self, amount: float) -> Edit:
+        name = (
+            self.name
+            if amount == 1
+            else f"{amount:g} * {self.name}"
+            if " " not in self.name
+            else f"{amount:g} * ({self.name})"
+        )
+        return replace(self, name=name, w=_scaled(self.w, amount), s=_scaled(self.s, amount))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Edit:
+        return self * -1
+
+    def __add__(self, other: Edit) -> Edit:
+        if self.generator and other.generator and self.generator != other.generator:
+            raise ValueError(
+                f"{self.name!r} is for generator {self.generator} and {other.name!r} for {other.generator}: "
+                "edits add only on one generator"
+            )
+        return Edit(
+            f"{self.name} + {other.name}",
+            _sum(self.w, other.w),
+            _sum(self.s, other.s),
+            self.generator or other.generator,
+        )
+
+    def __sub__(self, other: Edit) -> Edit:
+        return replace(self + -other, name=f"{self.name} - {other.name}")
+
+    def apply(self, codes: Codes) -> Codes:
+        """The only place where codes are changed."""
+        w, s = codes.w, codes.s
+        if self.w is not None:
+            if self.w.shape != w.shape[1:]:
+                raise ValueError(f"edit {self.name!r} moves codes {list(self.w.shape)}, these are {list(w.shape[1:])}")
+            w = w + self.w.to(w.device, w.dtype)
+        if self.s is not None:
+            offset = self.s.to(w.device, w.dtype)
+            s = offset.expand(len(codes), -1) if s is None else s + offset
+        return Codes(w, s)
+
+
+Edits: TypeAlias = Edit | Sequence[Edit]
+
+
+def combine(edits: Edits) -> list[Edit]:
+    """The edits that change anything, in a list."""
+    every: Iterable[Edit] = [edits] if isinstance(edits, Edit) else edits
+    return [edit for edit in every if edit]
+
+
+def _scaled(offset: Tensor | None, amount: float) -> Tensor | None:
+    return None if offset is None else offset * amount
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return torch.add(a, b.to(a.device, a.dtype))

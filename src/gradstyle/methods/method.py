@@ -1,0 +1,195 @@
+"""The contract of a method: invert once, render many."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ..draws import Draws
+from ..edits import Edit, Edits, combine
+from ..encoder import Encoder
+from ..encoder.e4e import Taps, fit
+from ..stylegan2 import Codes, Generator
+
+Compare = Callable[[Tensor, Tensor], Tensor]  # two batches of images in [−1, 1] to a mean
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What a method keeps of a photo. Each method adds its own fields: tensors, codes, canvases, tuples of them."""
+
+    codes: Codes  # the codes that edits move
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same inversion with `change` applied to every tensor in it."""
+        changed: Self = map_tensors(self, change)
+        return changed
+
+    def repeat(self, times: int) -> Self:
+        """The whole batch, `times` times over."""
+        return self.map(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
+
+    def __getitem__(self, index: int) -> Self:
+        """One photo of the batch, as a batch of one."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"the inversion holds {len(self)} photos, there is no number {index}")
+        return self.map(lambda x: x[index : index + 1 or None])
+
+
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Apply `change` to every tensor of nested dataclasses and tuples."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(map_tensors(item, change) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changes = {f.name: map_tensors(getattr(value, f.name), change) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **changes)
+    return value
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Named terms and their weights; `fakes` are what the discriminator learns from, if it learns."""
+
+    terms: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    fakes: Tensor | None = None
+
+    @property
+    def total(self) -> Tensor:
+        missing = set(self.terms) - set(self.weights)
+        if missing:
+            raise ValueError(f"loss terms without a weight: {', '.join(sorted(missing))}")
+        parts = [self.weights[name] * term for name, term in self.terms.items() if self.weights[name]]
+        total: Tensor = sum(parts[1:], parts[0])
+        return total
+
+
+@dataclass
+class TrainingContext:
+    """What a loss needs and a method must not own."""
+
+    perceptual: Compare  # LPIPS, or a home-trained network's feature distance
+    identity: Compare  # 1 − cosine of face (or other) embeddings
+    discriminator: nn.Module | None = None
+    step: int = 0
+    draws: Draws = field(default_factory=Draws)
+
+
+Kept = TypeVar("Kept", bound=Inversion)
+
+
+class Method(nn.Module, ABC, Generic[Kept]):
+    """A way to carry a photo's details through an edit, on a frozen generator and encoder.
+
+    A new method is one new file: a frozen dataclass of its shapes, an Inversion of its own, and four functions.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type]
+    Keeps: ClassVar[type[Inversion]]
+
+    generator: Generator
+    encoder: Encoder
+
+    def __init__(self, generator: Generator, encoder: Encoder) -> None:
+        super().__init__()
+        if encoder.config.codes != generator.config.codes or encoder.config.w_dim != generator.config.w_dim:
+            raise ValueError(
+                f"the encoder gives codes [{encoder.config.codes}, {encoder.config.w_dim}], "
+                f"the generator takes [{generator.config.codes}, {generator.config.w_dim}]"
+            )
+        self.generator = generator.requires_grad_(False).eval()
+        self.encoder = encoder.requires_grad_(False).eval()
+
+    # ---- what a method defines
+
+    @abstractmethod
+    def invert(self, photo: Tensor, codes: Codes | None = None) -> Kept:
+        """Everything that depends on the photo alone; `codes` take the place of the encoder's."""
+
+    @abstractmethod
+    def reconstruct(self, inversion: Kept) -> Tensor:
+        """The photo again."""
+
+    @abstractmethod
+    def redraw(self, inversion: Kept, codes: Codes) -> Tensor:
+        """The photo with its codes moved to `codes`."""
+
+    @abstractmethod
+    def training_loss(self, photo: Tensor, context: TrainingContext) -> Losses:
+        """The method's own losses on a batch of photos."""
+
+    # ---- what all methods share
+
+    def render(self, inversion: Kept, edits: Edits = ()) -> Tensor:
+        """An edited picture; no edit, or only zero ones, gives the reconstruction."""
+        return self.render_each(inversion, [edits])
+
+    def render_each(self, inversion: Kept, edits: Sequence[Edits]) -> Tensor:
+        """One picture for every entry of `edits` and photo of the inversion, entry by entry, in one pass."""
+        if type(inversion) is not self.Keeps:
+            raise ValueError(
+                f"{self.name} renders a {self.Keeps.__name__}, got a {type(inversion).__name__}: "
+                f"invert the photo with {self.name} first"
+            )
+        wanted = [combine(entry) for entry in edits]
+        moved = [_apply(entry, inversion.codes) for entry in wanted if entry]
+        drawn: list[Tensor] = []
+        if moved:
+            many = inversion if len(moved) == 1 else inversion.repeat(len(moved))
+            drawn = list(torch.split(self.redraw(many, Codes.cat(moved)), len(inversion)))
+        if len(moved) == len(wanted):
+            return torch.cat(drawn)
+        plain = self.reconstruct(inversion)
+        return torch.cat([drawn.pop(0) if entry else plain for entry in wanted])
+
+    def encode(self, photo: Tensor, codes: Codes | None) -> tuple[Codes, Taps]:
+        """Codes and features of a photo from one pass of the encoder."""
+        taps = self.encoder.features(photo)
+        return (self.encoder.codes(taps) if codes is None else codes), taps
+
+    def own_state(self) -> dict[str, Tensor]:
+        """What the method has learned, without the generator and the encoder it stands on."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith(("generator.", "encoder."))}
+
+    def load_own(self, state: Mapping[str, Tensor], assign: bool = False) -> None:
+        report = self.load_state_dict(state, strict=False, assign=assign)
+        missing = [key for key in report.missing_keys if not key.startswith(("generator.", "encoder."))]
+        if missing or report.unexpected_keys:
+            raise ValueError(f"{self.name}: missing {missing[:10]}, unexpected {report.unexpected_keys[:10]}")
+
+    def train(self, mode: bool = True) -> Self:
+        """The generator and the encoder never train: parameters, statistics and mode stay."""
+        super().train(mode)
+        self.generator.eval()
+        self.encoder.eval()
+        return self
+
+
+def _apply(edits: Sequence[Edit], codes: Codes) -> Codes:
+    for edit in edits:
+        codes = edit.apply(codes)
+    return codes
+
+
+def at_encoder_size(image: Tensor, side: int) -> Tensor:
+    """A generated image as the methods compare it with a photo: clamped, then plain bilinear."""
+    image = image.clamp(-1, 1)
+    if image.shape[-1] == side:
+        return image
+    return nn.functional.interpolate(image, size=(side, side), mode="bilinear", align_corners=False)
+
+
+__all__ = ["Compare", "Inversion", "Losses", "Method", "TrainingContext", "at_encoder_size", "fit", "map_tensors"]
