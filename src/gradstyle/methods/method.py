@@ -145,7 +145,7 @@ class Method(nn.Module, ABC, Generic[Kept]):
                 f"invert the photo with {self.name} first"
             )
         wanted = [combine(entry) for entry in edits]
-        moved = [_apply(entry, inversion.codes) for entry in wanted if entry]
+        moved = [self._apply(entry, inversion.codes) for entry in wanted if entry]
         drawn: list[Tensor] = []
         if moved:
             many = inversion if len(moved) == 1 else inversion.repeat(len(moved))
@@ -154,6 +154,14 @@ class Method(nn.Module, ABC, Generic[Kept]):
             return torch.cat(drawn)
         plain = self.reconstruct(inversion)
         return torch.cat([drawn.pop(0) if entry else plain for entry in wanted])
+
+    def _apply(self, edits: Sequence[Edit], codes: Codes) -> Codes:
+        here = self.generator.fingerprint
+        for edit in edits:
+            if here and edit.generator and edit.generator != here:
+                raise ValueError(f"edit {edit.name!r} is for generator {edit.generator}, this one is {here}")
+            codes = edit.apply(codes)
+        return codes
 
     def encode(self, photo: Tensor, codes: Codes | None) -> tuple[Codes, Taps]:
         """Codes and features of a photo from one pass of the encoder."""
@@ -176,12 +184,6 @@ class Method(nn.Module, ABC, Generic[Kept]):
         self.generator.eval()
         self.encoder.eval()
         return self
-
-
-def _apply(edits: Sequence[Edit], codes: Codes) -> Codes:
-    for edit in edits:
-        codes = edit.apply(codes)
-    return codes
 
 
 def at_encoder_size(image: Tensor, side: int) -> Tensor:

@@ -177,6 +177,7 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or GeneratorConfig()
+        self.fingerprint = ""  # names these weights where edits are kept; a bundle sets it
         self.mapping = MappingNetwork(config)
         self.const = nn.Parameter(torch.randn(1, config.width(-1), 4, 4))
         self.layers = nn.ModuleList(StyledLayer(config, layer) for layer in range(config.layers))
