@@ -145,7 +145,7 @@ class Method(nn.Module, ABC, Generic[Kept]):
                 f"invert the photo with {self.name} first"
             )
         wanted = [combine(entry) for entry in edits]
-        moved = [self._apply(entry, inversion.codes) for entry in wanted if entry]
+        moved = [self._moved(entry, inversion.codes) for entry in wanted if entry]
         drawn: list[Tensor] = []
         if moved:
             many = inversion if len(moved) == 1 else inversion.repeat(len(moved))
@@ -155,7 +155,7 @@ class Method(nn.Module, ABC, Generic[Kept]):
         plain = self.reconstruct(inversion)
         return torch.cat([drawn.pop(0) if entry else plain for entry in wanted])
 
-    def _apply(self, edits: Sequence[Edit], codes: Codes) -> Codes:
+    def _moved(self, edits: Sequence[Edit], codes: Codes) -> Codes:
         here = self.generator.fingerprint
         for edit in edits:
             if here and edit.generator and edit.generator != here:
