@@ -1,0 +1,104 @@
+"""From a photo file of any size and kind to the square that a network sees, and back."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from torch import Tensor
+
+Crop = Literal["center", "pad", "none"]
+Pixels = npt.NDArray[np.uint8]
+REDUCING_GAP = 3.0  # Pillow first halves a large picture down to no less than this times the goal
+
+
+def decode(data: bytes, at_least: int | None = None) -> Image.Image:
+    """The picture as a person would see it: upright, 8-bit RGB, transparency on white.
+
+    With `at_least`, a JPEG may be decoded at a half, a quarter or an eighth, its sides not below that.
+    """
+    with Image.open(io.BytesIO(data)) as picture:
+        if at_least is not None:
+            picture.draft(None, (at_least, at_least))
+        upright = ImageOps.exif_transpose(picture)
+    if upright.mode == "F":
+        raise ValueError("its pixels are floats of no known range: save it with 8 or 16 bits")
+    if upright.mode.startswith("I"):
+        values = np.asarray(upright).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its pixels go from {values.min()} to {values.max()}, not from 0 to 65535")
+        upright = Image.fromarray((values / 257).round().astype(np.uint8))
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    return upright.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a photo fills a square: which part of it is kept, and the black bars around what is not square."""
+
+    resolution: int
+    crop: Crop = "center"  # center: cut to `aspect`; none: it must have that aspect; pad: keep all of it
+    aspect: float = 1.0  # width over height of what is kept; cars are 4/3
+
+    def __post_init__(self) -> None:
+        if self.resolution < 1:
+            raise ValueError(f"resolution must be at least 1, got {self.resolution!r}")
+        if self.crop not in get_args(Crop):
+            raise ValueError(f"crop is one of {', '.join(get_args(Crop))}, got {self.crop!r}")
+        if self.aspect <= 0:
+            raise ValueError(f"aspect is width over height, above zero, got {self.aspect!r}")
+
+    @property
+    def rule(self) -> str:
+        return repr(sorted(asdict(self).items()))
+
+    def __call__(self, data: bytes) -> Pixels:
+        """The picture of a file as [3, resolution, resolution]."""
+        picture = decode(data, at_least=round(REDUCING_GAP * self.resolution))
+        rows, columns = self.inside(self.resolution, picture.size)
+        filled = picture.resize(
+            (columns.stop - columns.start, rows.stop - rows.start),
+            Image.Resampling.LANCZOS,
+            box=self.kept(*picture.size),
+            reducing_gap=REDUCING_GAP,
+        )
+        square = np.zeros((3, self.resolution, self.resolution), np.uint8)
+        square[:, rows, columns] = np.asarray(filled).transpose(2, 0, 1)
+        return square
+
+    def kept(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of the part of a photo that is kept."""
+        if self.crop == "pad":
+            return (0, 0, width, height)
+        if self.crop == "none" and abs(width - height * self.aspect) > max(1, self.aspect):
+            raise ValueError(
+                f"it is {width}×{height}, not {self.aspect:.4g} times as wide as high: "
+                "say center or pad to have it cut or padded"
+            )
+        w = min(width, height * self.aspect)
+        h = min(height, width / self.aspect)
+        left, top = (width - w) / 2, (height - h) / 2
+        return (left, top, left + w, top + h)
+
+    def inside(self, side: int, size: tuple[int, int] | None = None) -> tuple[slice, slice]:
+        """Rows and columns of a square of `side` pixels that the photo fills; the rest is black bars."""
+        if self.crop == "pad" and size is None:
+            raise ValueError("with crop 'pad' the bars depend on the photo: give its (width, height)")
+        aspect = size[0] / size[1] if self.crop == "pad" and size else self.aspect
+        width = max(1, round(side * min(1, aspect)))
+        height = max(1, round(side * min(1, 1 / aspect)))
+        left, top = (side - width) // 2, (side - height) // 2
+        return slice(top, top + height), slice(left, left + width)
+
+    def without_bars(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Squares [..., S, S] of any side, cut back to what the photo fills."""
+        if images.shape[-1] != images.shape[-2]:
+            raise ValueError(f"bars are cut off squares, got {images.shape[-1]}×{images.shape[-2]} pixels")
+        rows, columns = self.inside(images.shape[-1], size)
+        return images[..., rows, columns]
