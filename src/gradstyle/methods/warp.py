@@ -28,9 +28,12 @@ def warp(x: Tensor, homographies: Tensor) -> Tensor:
     ys = (torch.arange(height, device=x.device) + 0.5) * (2 / height) - 1
     xs = (torch.arange(width, device=x.device) + 0.5) * (2 / width) - 1
     points = torch.stack([xs.expand(height, -1), ys[:, None].expand(-1, width), torch.ones_like(x[0, 0]).float()], -1)
-    seen = points.flatten(0, 1) @ homographies.to(x.device).transpose(1, 2)  # [N, HW, 3]
-    grid = (seen[..., :2] / seen[..., 2:]).reshape(-1, height, width, 2)
-    return F.grid_sample(x, grid.to(x.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
+    # In float32 throughout: bfloat16 cannot tell neighbouring pixels of a 256 px map apart.
+    with torch.autocast(x.device.type, enabled=False):
+        seen = points.flatten(0, 1) @ homographies.to(x.device).transpose(1, 2)  # [N, HW, 3]
+        grid = (seen[..., :2] / seen[..., 2:]).reshape(-1, height, width, 2)
+        warped = F.grid_sample(x.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return warped.to(x.dtype)
 
 
 def _homography(source: Tensor, target: Tensor) -> Tensor:
