@@ -26,9 +26,9 @@ from .inert import (
 )
 from .span import Span
 
-MAX_OPCODES = 1_000_000  # a checkpoint of 300 tensors takes about 10,000
-MAX_COPIED = 256 << 20  # bytes, over the file's own size
-MAX_TEXT = 16 << 20  # bytes of one string
+MAX_OPCODES = 500_000  # a checkpoint of 300 tensors takes about 10,000
+MAX_COPIED = 128 << 20  # bytes, over twice the file's own size
+MAX_TEXT = 32 << 20  # bytes of one string
 MAX_NAME = 512  # bytes of a line that names a class or function
 LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001  # torch before 1.6, and every pickled storage
 
@@ -51,7 +51,7 @@ class Budget:
 
     @classmethod
     def of(cls, span: Span) -> Budget:
-        return cls(len(span) + MAX_COPIED)
+        return cls(2 * len(span) + MAX_COPIED)
 
     def spend(self, size: int) -> None:
         self.copied -= size

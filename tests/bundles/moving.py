@@ -1,0 +1,30 @@
+"""Reads a checkpoint and copies it tensor by tensor; prints memory before, after reading, and at the peak, in MB."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from gradstyle.bundles.published.files import read_file
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def main(path: Path) -> None:
+    torch.set_num_threads(1)
+    torch.ones(1000).clone()
+    before = peak()
+    state = read_file(path)
+    read = peak()
+    kept = {name: state.pop(name).clone() for name in list(state)}
+    assert len(kept) > 1
+    print(before, read, peak())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
