@@ -1,0 +1,22 @@
+"""Losses: one short callable each. Networks that judge are frozen and belong to no method."""
+
+from __future__ import annotations
+
+from .adversarial import LazyR1, PathLength, discriminator_loss, generator_loss, r1_penalty
+from .identity import IdentityLoss, face_crop
+from .perceptual import LPIPS, FeatureDistance, KerasVGGLoss
+from .pixel import pixel_loss
+
+__all__ = [
+    "LPIPS",
+    "FeatureDistance",
+    "IdentityLoss",
+    "KerasVGGLoss",
+    "LazyR1",
+    "PathLength",
+    "discriminator_loss",
+    "face_crop",
+    "generator_loss",
+    "pixel_loss",
+    "r1_penalty",
+]
