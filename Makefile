@@ -19,7 +19,7 @@ demo: $(READY) ## set up, then make pictures with the bundled model
 	$(BIN)/gradstyle demo
 
 test: $(READY) ## set up, then run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(READY) ## style
 	$(BIN)/ruff check .

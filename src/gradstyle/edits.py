@@ -20,7 +20,7 @@ class Edit:
     """
 
     name: str
-    w: Tensor | None  # [codes, w_dim]
+    w: Tensor | None  # [codes, w_dim], or [1, w_dim]: the same for every code
     s: Tensor | None = None  # [style channels]
     generator: str = ""  # fingerprint; empty: of a generator not yet known
 
@@ -71,7 +71,7 @@ class Edit:
         """The only place where codes are changed."""
         w, s = codes.w, codes.s
         if self.w is not None:
-            if self.w.shape != w.shape[1:]:
+            if self.w.shape[0] not in (1, w.shape[1]) or self.w.shape[1] != w.shape[2]:
                 raise ValueError(f"edit {self.name!r} moves codes {list(self.w.shape)}, these are {list(w.shape[1:])}")
             w = w + self.w.to(w.device, w.dtype)
         if self.s is not None:

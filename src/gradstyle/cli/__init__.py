@@ -1,0 +1,19 @@
+"""The command line: one file a verb."""
+
+from __future__ import annotations
+
+import typer
+
+from . import bundle, demo, edit, sample
+from .app import Command
+
+app = typer.Typer(
+    name="gradstyle",
+    help="Edit real photos with GAN inversion: one photo, one slider, everything else stays.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(bundle.app, name="bundle")
+for verb in (demo.demo, sample.sample, edit.edit, edit.sweep, edit.compare):
+    app.command(cls=Command)(verb)

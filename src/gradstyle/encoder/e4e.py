@@ -28,9 +28,11 @@ class EncoderConfig:
     middle: int = 7  # of coarse … middle − 1 from p2, and from middle on from p1
 
     def __post_init__(self) -> None:
-        if self.input_size < 16:
-            raise ValueError(f"input_size must be at least 16 pixels, got {self.input_size!r}")
-        if len(self.units) != 4 or len(self.widths) != 4 or min(*self.units, *self.widths) < 1:
+        if not 16 <= self.input_size <= 2048:
+            raise ValueError(f"input_size must be from 16 to 2048 pixels, got {self.input_size!r}")
+        if not 1 <= self.codes <= 18:
+            raise ValueError(f"codes must be from 1 to 18, got {self.codes!r}")
+        if len(self.units) != 4 or len(self.widths) != 4 or min(*self.units, *self.widths) < 1 or max(self.units) > 99:
             raise ValueError(f"units and widths are four numbers each, got {self.units!r} and {self.widths!r}")
         if self.widths[3] != self.feature_width:
             raise ValueError(f"feature_width {self.feature_width} must be the last of widths {self.widths}")

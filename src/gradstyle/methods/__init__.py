@@ -1,0 +1,25 @@
+"""The methods, by the names that users type. A new method is one new file and one line here."""
+
+from typing import Any
+
+from .e4e import E4E
+from .gradstyle import GradStyle
+from .hfgi import HFGI
+from .method import Inversion, Losses, Method, TrainingContext
+from .sdic import SDIC
+from .styleres import StyleRes
+
+METHODS: dict[str, type[Method[Any]]] = {m.name: m for m in (GradStyle, StyleRes, SDIC, HFGI, E4E)}
+
+__all__ = [
+    "HFGI",
+    "METHODS",
+    "SDIC",
+    "E4E",
+    "GradStyle",
+    "Inversion",
+    "Losses",
+    "Method",
+    "StyleRes",
+    "TrainingContext",
+]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -16,7 +18,8 @@ from ..draws import Draws
 from ..edits import Edit, Edits, combine
 from ..encoder import Encoder
 from ..encoder.e4e import Taps, fit
-from ..stylegan2 import Codes, Generator
+from ..stylegan2 import Canvas, Codes, Generator
+from ..tensors import read_tensors, write_tensors
 
 Compare = Callable[[Tensor, Tensor], Tensor]  # two batches of images in [−1, 1] to a mean
 
@@ -39,6 +42,26 @@ class Inversion:
         """The whole batch, `times` times over."""
         return self.map(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
 
+    def save(self, path: Path) -> None:
+        """Write the inversion, so that a photo need not be inverted again."""
+        tensors: dict[str, Tensor] = {}
+        tree = _flatten(self, "", tensors)
+        write_tensors(path, tensors, {"inversion": json.dumps(tree)})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read an inversion of this kind."""
+        tensors, metadata = read_tensors(path)
+        try:
+            tree = json.loads(metadata["inversion"])
+            found = tree["class"]
+            if found != cls.__name__:
+                raise ValueError(f"{path} holds a {found}, not a {cls.__name__}: it is of another method")
+            loaded: Self = _rebuild(tree, tensors, {kind.__name__: kind for kind in (cls, Codes, Canvas)})
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a saved inversion ({error!r})") from error
+        return loaded
+
     def __getitem__(self, index: int) -> Self:
         """One photo of the batch, as a batch of one."""
         if not -len(self) <= index < len(self):
@@ -56,6 +79,30 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         changes = {f.name: map_tensors(getattr(value, f.name), change) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **changes)
     return value
+
+
+def _flatten(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
+    """What holds what, as JSON, and the tensors beside it."""
+    if isinstance(value, Tensor):
+        tensors[where] = value
+        return {"tensor": where}
+    if isinstance(value, tuple):
+        return {"tuple": [_flatten(item, f"{where}.{i}".strip("."), tensors) for i, item in enumerate(value)]}
+    if dataclasses.is_dataclass(value):
+        held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        fields = {name: _flatten(v, f"{where}.{name}".strip("."), tensors) for name, v in held.items()}
+        return {"class": type(value).__name__, "fields": fields}
+    return {"value": value}
+
+
+def _rebuild(tree: Any, tensors: Mapping[str, Tensor], kinds: Mapping[str, type]) -> Any:
+    if "tensor" in tree:
+        return tensors[tree["tensor"]]
+    if "tuple" in tree:
+        return tuple(_rebuild(item, tensors, kinds) for item in tree["tuple"])
+    if "class" in tree:
+        return kinds[tree["class"]](**{k: _rebuild(v, tensors, kinds) for k, v in tree["fields"].items()})
+    return tree["value"]
 
 
 @dataclass(frozen=True)
@@ -103,8 +150,9 @@ class Method(nn.Module, ABC, Generic[Kept]):
     generator: Generator
     encoder: Encoder
 
-    def __init__(self, generator: Generator, encoder: Encoder) -> None:
+    def __init__(self, generator: Generator, encoder: Encoder, config: Any = None) -> None:
         super().__init__()
+        self.config = self.Config() if config is None else config
         if encoder.config.codes != generator.config.codes or encoder.config.w_dim != generator.config.w_dim:
             raise ValueError(
                 f"the encoder gives codes [{encoder.config.codes}, {encoder.config.w_dim}], "

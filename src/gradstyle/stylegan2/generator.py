@@ -37,9 +37,11 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
-        for name in ("z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        for name in ("z_dim", "w_dim", "channel_base", "channel_max"):
+            if not 1 <= getattr(self, name) <= 1 << 20:
+                raise ValueError(f"{name} must be from 1 to 2^20, got {getattr(self, name)!r}")
+        if not 0 <= self.mapping_layers <= 64:
+            raise ValueError(f"mapping_layers must be from 0 (no mapping network) to 64, got {self.mapping_layers!r}")
         if self.channel_base < self.resolution:
             raise ValueError(f"channel_base {self.channel_base} leaves no channel at {self.resolution} pixels")
 
@@ -190,6 +192,8 @@ class Generator(nn.Module):
         """Z to W, pulled towards the mean code by `truncation` (1 leaves it, 0 gives the mean)."""
         if z.ndim != 2 or z.shape[1] != self.config.z_dim:
             raise ValueError(f"z must have the shape [pictures, {self.config.z_dim}], got {list(z.shape)}")
+        if not self.config.mapping_layers:
+            raise ValueError("this generator came without its mapping network: it edits photos but cannot sample")
         with _float32_math(self.mean_w):
             w: Tensor = self.mapping(z.to(self.mean_w.device, torch.float32))
         return w if truncation == 1 else torch.lerp(self.mean_w.float(), w, truncation)  # [N, w_dim]

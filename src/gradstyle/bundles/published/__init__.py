@@ -1,7 +1,7 @@
-"""Readers of checkpoints that others have published."""
+"""Readers of checkpoints that others have published. Nothing in a file is ever run."""
 
+from .checkpoints import Published, open_published
 from .errors import PublishedFileError
 from .files import read_file
-from .inert import Record
 
-__all__ = ["PublishedFileError", "Record", "read_file"]
+__all__ = ["Published", "PublishedFileError", "open_published", "read_file"]

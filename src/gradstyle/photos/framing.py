@@ -60,7 +60,10 @@ class Framing:
 
     def __call__(self, data: bytes) -> Pixels:
         """The picture of a file as [3, resolution, resolution]."""
-        picture = decode(data, at_least=round(REDUCING_GAP * self.resolution))
+        return self.of(decode(data, at_least=round(REDUCING_GAP * self.resolution)))
+
+    def of(self, picture: Image.Image) -> Pixels:
+        """An RGB picture as [3, resolution, resolution]."""
         rows, columns = self.inside(self.resolution, picture.size)
         filled = picture.resize(
             (columns.stop - columns.start, rows.stop - rows.start),

@@ -1,0 +1,140 @@
+"""gradstyle bundle: import, look at and fetch the weights that edits stand on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from .app import Command, ForceOption, console, download_bar
+
+app = typer.Typer(help="Import, inspect, list and fetch bundles.", no_args_is_help=True)
+
+NameOption = Annotated[
+    str | None, typer.Option("--name", "-n", help="What to call the bundle; the file's name if not given.")
+]
+IntoOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="The folder to write; else it is installed under its name.")
+]
+
+
+@app.command("import", cls=Command)
+def import_(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(help="Published files: .pt, .pkl, .pth, .npy, .npz, .safetensors.")
+    ],
+    name: NameOption = None,
+    out: IntoOption = None,
+    domain: Annotated[str, typer.Option(help="What its photos show: faces, cars, …")] = "unknown",
+    aspect: Annotated[str, typer.Option(help="Width:height of its photos; cars are 4:3.")] = "1:1",
+    licence: Annotated[str, typer.Option(help="The licence of the weights, to be kept with them.")] = "",
+    half: Annotated[bool, typer.Option(help="Store float16: half the size, no visible difference.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Make a bundle of published checkpoints.
+
+    What a file holds is told by its content. Several files make one bundle: a generator, an encoder, a method,
+    directions. Nothing in the files is ever run.
+    """
+    from ..bundles import BundleError, Domain
+    from ..bundles.build import build
+    from ..bundles.catalog import home
+
+    try:
+        width, height = (int(side) for side in aspect.split(":"))
+    except ValueError:
+        raise ValueError(f"--aspect is WIDTH:HEIGHT, such as 4:3, got {aspect!r}") from None
+    title = name or checkpoints[0].stem
+    target = out or home() / "bundles" / title
+    if target.exists() and not force:
+        raise BundleError(f"{target} exists; give another --name or --out, or --force to replace it")
+    with console.status("reading"):
+        bundle, notes = build(title, checkpoints, Domain(domain, (width, height)), licence)
+    for note in notes:
+        console.print(f"[dim]{note}[/]", highlight=False)
+    with console.status("writing"):
+        import torch
+
+        bundle.save(target, torch.float16 if half else None, overwrite=force)
+    console.print(f"{title}: {', '.join(bundle)} in {target}", highlight=False)
+
+
+@app.command(cls=Command)
+def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name.")]) -> None:
+    """Say what a bundle holds, where it is from, and how large it is."""
+    from ..bundles.bundle import find_bundle, read_manifest
+
+    folder = find_bundle(bundle)
+    manifest = read_manifest(folder)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    rows = {
+        "name": manifest.name,
+        "folder": str(folder),
+        "domain": f"{manifest.domain.name}, {manifest.resolution} px",
+        "origin": manifest.origin,
+        "licence": manifest.licence,
+        "generator": manifest.fingerprint,
+    }
+    for key, value in rows.items():
+        table.add_row(f"[bold]{key}[/]", value or "not said")
+    for name, part in manifest.parts.items():
+        size = (folder / part.file).stat().st_size / 2**20
+        table.add_row(f"[bold]{name}[/]", f"{size:,.1f} MB, sha256 {part.sha256[:12]}…")
+    console.print(table, highlight=False)
+
+
+@app.command("list", cls=Command)
+def list_() -> None:
+    """Show the installed bundles and the published checkpoints that can be pulled."""
+    from ..bundles.bundle import find_bundle, installed, read_manifest
+    from ..bundles.catalog import CATALOG
+
+    here = Table("bundle", "domain", "px", "parts", title="installed", title_justify="left", box=None)
+    for name in installed():
+        try:
+            manifest = read_manifest(find_bundle(name))
+            here.add_row(name, manifest.domain.name, str(manifest.resolution), ", ".join(manifest.parts))
+        except ValueError as error:
+            here.add_row(name, "[red]broken[/]", "", str(error))
+    console.print(here if here.row_count else "no bundle is installed yet")
+    there = Table("name", "gives", "domain", "px", "licence", title="\nto pull", title_justify="left", box=None)
+    for entry in CATALOG:
+        there.add_row(entry.name, entry.kind, entry.domain, str(entry.resolution or ""), entry.licence)
+    console.print(there)
+    console.print("\n[dim]gradstyle bundle pull NAME fetches one and makes a bundle of it[/]")
+
+
+@app.command(cls=Command)
+def pull(
+    name: Annotated[str, typer.Argument(help="A name that `gradstyle bundle list` shows.")],
+    sha256: Annotated[str | None, typer.Option(help="Refuse the file unless it has this SHA-256.")] = None,
+    keep: Annotated[bool, typer.Option("--file-only", help="Fetch the file; make no bundle of it.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Fetch a published checkpoint and install it as a bundle. A broken download resumes."""
+    from ..bundles import BundleError, Domain
+    from ..bundles.build import build
+    from ..bundles.catalog import find, home
+    from ..bundles.catalog import pull as fetch
+    from ..bundles.download import digest
+
+    entry = find(name)
+    target = home() / "bundles" / entry.name
+    if target.exists() and not force and not keep:
+        raise BundleError(f"{target} exists; --force replaces it")
+    console.print(f"{entry.title} — licence: {entry.licence}", highlight=False)
+    with download_bar(entry.name) as bar:
+        path = fetch(entry, progress=bar, sha256=sha256)
+    if not entry.sha256 and not sha256:
+        console.print(f"[dim]the publisher gives no checksum; this file's SHA-256 is {digest(path)}[/]")
+    if keep or "generator" not in entry.kind:
+        console.print(f"{path}", soft_wrap=True)
+        return
+    with console.status("converting"):
+        bundle, notes = build(entry.name, [path], Domain(entry.domain), entry.licence, entry.source)
+        bundle.save(target, overwrite=force)
+    for note in notes:
+        console.print(f"[dim]{note}[/]", highlight=False)
+    console.print(f"{entry.name}: {', '.join(bundle)} in {target}", highlight=False)

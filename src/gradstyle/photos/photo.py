@@ -1,0 +1,105 @@
+"""Pictures as files, as pixels and as the tensors that networks take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, UnidentifiedImageError
+from torch import Tensor
+
+from .framing import Framing, decode
+
+LARGEST = 256 << 20  # bytes of a picture file
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture as a person sees it: upright, 8-bit RGB."""
+
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # [H, W, 3]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        _write(Image.fromarray(self.pixels), Path(path))
+
+
+def open_photo(path: str | os.PathLike[str]) -> Photo:
+    """Read a picture file of any usual kind."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path}: larger than {LARGEST >> 20} MB, which no photo is")
+        return Photo(np.asarray(decode(path.read_bytes())))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a picture that can be read") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: too large a picture ({error})") from None
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"{path}: damaged, or not a picture ({error})") from None
+
+
+def to_image(photo: Photo, aspect: tuple[int, int] = (1, 1), side: int = 256) -> Tensor:
+    """A photo as networks take it: cut to the domain's aspect, padded to the square, [1, 3, side', side'].
+
+    The square is at least `side` wide; a larger photo stays larger, so that each network reduces it itself.
+    """
+    width, height = photo.size
+    framing = Framing(min(max(side, min(width, height)), 4 * side), aspect=aspect[0] / aspect[1])
+    square = framing.of(Image.fromarray(photo.pixels))
+    return torch.from_numpy(square)[None].float() / 127.5 - 1
+
+
+def to_photo(image: Tensor, aspect: tuple[int, int] = (1, 1)) -> Photo:
+    """One picture [3, H, W] in [−1, 1] as a photo, without the bars that the domain's padding added."""
+    inside = Framing(image.shape[-1], aspect=aspect[0] / aspect[1]).without_bars(image)
+    pixels = ((inside.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return Photo(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
+    """Write a picture [3, H, W], or the pictures [N, 3, H, W] side by side."""
+    _write(contact_sheet([list(image)] if image.ndim == 4 else [[image]]), Path(path))
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Tensor]], columns: Sequence[str] = (), scale: int = 1, gap: int = 2
+) -> Image.Image:
+    """Rows of pictures on white, enlarged `scale` times without blur, with a caption over each column."""
+    pictures = [[Image.fromarray(to_photo(image).pixels) for image in row] for row in rows]
+    width = max(picture.width for row in pictures for picture in row) * scale + gap
+    height = max(picture.height for row in pictures for picture in row) * scale + gap
+    top = 14 if columns else 0
+    sheet = Image.new("RGB", (width * max(map(len, rows)) + gap, height * len(rows) + gap + top), "white")
+    draw = ImageDraw.Draw(sheet)
+    for x, caption in enumerate(columns):
+        draw.text((gap + x * width, 1), caption, fill="black")
+    for y, row in enumerate(pictures):
+        for x, picture in enumerate(row):
+            if scale > 1:
+                picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+            sheet.paste(picture, (gap + x * width, top + gap + y * height))
+    return sheet
+
+
+def _write(picture: Image.Image, path: Path) -> None:
+    """Write a picture file as a whole or not at all."""
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix or '.png'}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(partial)
+        partial.replace(path)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path}: cannot be written ({error}); end the name in .png, .jpg or .webp") from None
+    finally:
+        partial.unlink(missing_ok=True)
