@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import random
+import struct
 import subprocess
 import sys
 import types
@@ -169,6 +170,24 @@ def test_a_zip_that_someone_packed_again(tmp_path: Path) -> None:
         for name in old.namelist():
             new.writestr(name, old.read(name))
     assert torch.equal(read_file(tmp_path / "again.pt")["w"], torch.arange(1000))
+
+
+def test_a_zip64_offset_in_the_directory(tmp_path: Path) -> None:
+    """How entries beyond 4 GB are found; here one that lies near."""
+    data = bytearray(in_zip(tensor((4,), (1,))))
+    entry, end = data.rindex(b"PK\x01\x02"), data.rindex(b"PK\x05\x06")
+    (offset,) = struct.unpack_from("<I", data, entry + 42)
+    struct.pack_into("<H", data, entry + 30, 12)
+    struct.pack_into("<I", data, entry + 42, 0xFFFFFFFF)
+    struct.pack_into("<I", data, end + 12, end - struct.unpack_from("<I", data, end + 16)[0] + 12)
+    (tmp_path / "large.pt").write_bytes(data[:end] + struct.pack("<HHQ", 1, 8, offset) + data[end:])
+    assert read_file(tmp_path / "large.pt").tolist() == [0, 0, 0, 0]
+
+
+def test_a_record_that_is_no_network() -> None:
+    for state in ({"_modules": [1]}, {"_parameters": 3}, {"_non_persistent_buffers_set": 7}):
+        with pytest.raises(ValueError, match="the Generator stored in the file does not look like a network"):
+            Record("Generator", state).state_dict()
 
 
 def test_nvidias_pickle_gives_every_tensor_its_name() -> None:

@@ -39,7 +39,7 @@ class Record:
         """A module's tensors under the names that its own `state_dict` would give them."""
         parts = [self.state.get(key) or {} for key in ("_parameters", "_buffers", "_modules")]
         transient = self.state.get("_non_persistent_buffers_set") or ()
-        if not all(isinstance(part, dict) for part in parts):
+        if not all(isinstance(part, dict) for part in parts) or not isinstance(transient, set | tuple):
             raise ValueError(f"the {self.name} stored in the file does not look like a network")
         parameters, buffers, modules = parts
         kept = {**parameters, **{name: value for name, value in buffers.items() if name not in transient}}
