@@ -82,7 +82,7 @@ class Aligner(nn.Module):
         super().__init__()
         self.stem = Stem(6, widths[0])
         self.downs = nn.ModuleList(Down(i, o, units) for i, o in pairwise(widths))
-        upward = [widths[-1], *widths[-3::-1], 3]  # each level leaves as wide as the next finer one came in
+        upward = [widths[-1], *widths[-3::-1], 3]  # each level gives as many channels as the next finer skip has
         self.ups = nn.ModuleList(
             Up(i, beside, o, units) for (i, o), beside in zip(pairwise(upward), widths[-2::-1], strict=True)
         )
