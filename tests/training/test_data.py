@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from gradstyle.photos.framing import Framing, decode
 from gradstyle.training.data import Batches, Images, Order, Split, to_float, to_uint8
-from gradstyle.training.framing import Framing, decode
 
 
 def picture(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:

@@ -27,7 +27,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .framing import Crop, Framing, Pixels
+from ..photos.framing import Crop, Framing, Pixels
 from .sources import LARGEST_FILE, SUFFIXES, Source
 
 log = logging.getLogger(__name__)
