@@ -42,7 +42,7 @@ def open_published(path: Path) -> Published:
     for recognise in (_nvidia_pickle, _styleres, _encoder_decoder, _rosinality, _flat, _face, _directions):
         try:
             found = recognise(tree, path.stem)
-        except (names.Mismatch, ValueError, KeyError, IndexError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
             raise PublishedFileError(f"{path}: it looks like {_LOOKS[recognise.__name__]}, but {reason}") from error
         if found is not None:

@@ -1,0 +1,352 @@
+"""GradStyle, equation by equation. Each test fails when its equation is broken."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from gradstyle.edits import Edit
+from gradstyle.methods.gradstyle import Aligner, GateFusion, GradStyle, GradStyleConfig, Stage, StageModules
+from gradstyle.methods.warp import random_perspectives, warp
+
+STAGES = (Stage(1, "c3"), Stage(3, "p2"), Stage(5, "p1"))  # 8, 16 and 32 px
+CONFIG = GradStyleConfig(STAGES, residual_width=16, residual_units=2, blocks=2, head_width=16, keep=30)
+
+
+def method(config: GradStyleConfig = CONFIG, shaken: bool = True) -> GradStyle:
+    torch.manual_seed(0)
+    made = GradStyle(tiny.generator(), tiny.encoder(), config)
+    if shaken:
+        tiny.shake(made)
+    return made.eval()
+
+
+def stages(made: GradStyle) -> list[StageModules]:
+    return [stage for stage in made.stages if isinstance(stage, StageModules)]
+
+
+# ---- eq. 1-2: the residual of photo and feature
+
+
+@torch.inference_mode()
+def test_a_residual_has_the_features_shape_and_depends_on_both() -> None:
+    made = method()
+    codes, taps = made.encoder(tiny.photos())
+    canvas = made.generator.run(made.generator.start(codes), codes, to=3)
+    stage = stages(made)[1]
+    residual = stage.lacking(taps, canvas.feature)
+    assert residual.shape == canvas.feature.shape
+    other = made.encoder(tiny.photos(seed=9))[1]
+    assert not torch.allclose(stage.lacking(other, canvas.feature), residual, atol=1e-4)
+    assert not torch.allclose(stage.lacking(taps, canvas.feature + 1), residual, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_streams_meet_the_generator_after_each_stages_layer() -> None:
+    """f̃_m is what the next stage starts from (eq. 1): an independent walk with the same modules agrees."""
+    made, photo = method(), tiny.photos()
+    codes, taps = made.encoder(photo)
+    canvas = made.generator.start(codes)
+    for stage in stages(made):
+        canvas = made.generator.run(canvas, codes, to=stage.layer)
+        f = canvas.feature
+        residual = stage.lacking(taps, f)
+        gate = torch.sigmoid(stage.fuse.gate(torch.cat([f, residual], dim=1)))
+        canvas = canvas.replace(f + gate * residual)
+    wanted = made.generator.run(canvas, codes).image
+    torch.testing.assert_close(made.render(made.invert(photo)), wanted, rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_training_starts_from_the_generators_own_picture() -> None:
+    made, photo = method(shaken=False), tiny.photos()
+    codes = made.encoder(photo)[0]
+    torch.testing.assert_close(made.render(made.invert(photo)), made.generator(codes), rtol=0, atol=1e-5)
+
+
+# ---- eq. 3-5: gate and fusion
+
+
+@torch.inference_mode()
+def test_gate_and_fusion() -> None:
+    torch.manual_seed(0)
+    fuse = GateFusion(6)
+    feature, residual = torch.randn(2, 6, 8, 8), torch.randn(2, 6, 8, 8)
+    fused, added = fuse(feature, residual)
+    gate = added / residual
+    assert gate.shape == residual.shape  # one value for each element of F
+    assert float(gate.min()) > 0 and float(gate.max()) < 1
+    torch.testing.assert_close(fused, feature + added)
+    assert torch.equal(fuse(feature, torch.zeros_like(residual))[0], feature)
+    gate_of_other = fuse(feature + 1, residual)[1] / residual
+    assert not torch.allclose(gate, gate_of_other, atol=1e-3)  # the gate reads the feature too
+
+
+def test_l1_counts_what_was_added() -> None:
+    made = method()
+    captured: list[Tensor] = []
+    for stage in stages(made):
+        stage.fuse.register_forward_hook(lambda _m, _i, out: captured.append(out[1].detach()))
+    losses = made.training_loss(tiny.photos(), tiny.context())
+    reconstruction = captured[:3]  # the editing stream's do not count
+    assert len(captured) == 6
+    torch.testing.assert_close(losses.terms["gate"].detach(), sum(added.abs().mean() for added in reconstruction))
+
+
+def test_the_gate_is_one_object_in_both_streams_and_learns_from_both() -> None:
+    made, photo = method(), tiny.photos()
+    gate = stages(made)[1].fuse.gate.weight
+    uses: Counter[int] = Counter()
+    for i, stage in enumerate(stages(made)):
+        stage.fuse.register_forward_hook(lambda _m, _i, _o, i=i: uses.update([i]))
+    inversion = made.invert(photo)
+    made.render(inversion, tiny.an_edit())
+    assert uses == {0: 2, 1: 2, 2: 2}
+
+    def gradient(stream: str) -> Tensor:
+        captured: list[Tensor] = []
+        handle = made.stages[1].fuse.register_forward_hook(lambda _m, _i, out: captured.append(out[0]))
+        made.training_loss(photo, tiny.context())
+        handle.remove()
+        (found,) = torch.autograd.grad(captured[stream == "editing"].sum(), gate)
+        return found
+
+    assert float(gradient("reconstruction").abs().sum()) > 0
+    assert float(gradient("editing").abs().sum()) > 0
+
+
+# ---- eq. 6-9: the aligner
+
+
+@torch.inference_mode()
+def test_the_aligner_is_made_of_the_residual_alone() -> None:
+    """The edited feature steers; with no residual there is nothing for it to place but biases and positions."""
+    torch.manual_seed(0)
+    aligner = Aligner(16, CONFIG)
+    feature, other, residual = torch.randn(3, 1, 16, 8, 8)
+    assert aligner(residual, feature).shape == residual.shape
+    assert not torch.allclose(aligner(residual, feature), aligner(residual, other), atol=1e-4)
+    zero = torch.zeros_like(residual)
+    amplified = aligner(residual * 100, feature) - aligner(zero, feature)
+    assert float(amplified.abs().mean()) > 10 * float((aligner(zero, feature) - aligner(zero, other)).abs().mean())
+
+
+@torch.inference_mode()
+def test_order_does_not_matter_without_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradstyle.methods import gradstyle
+
+    torch.manual_seed(0)
+    aligner = Aligner(16, CONFIG)
+    feature, residual = torch.randn(2, 16, 8, 8), torch.randn(2, 16, 8, 8)
+    shuffled = residual.flatten(2)[:, :, torch.randperm(64)].reshape(residual.shape)
+    assert not torch.allclose(aligner(shuffled, feature), aligner(residual, feature), atol=1e-3)
+    monkeypatch.setattr(gradstyle, "sinusoidal_positions", lambda h, w, c: torch.zeros(h * w, c))
+    torch.testing.assert_close(aligner(shuffled, feature), aligner(residual, feature), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_only_the_best_keys_are_heard() -> None:
+    """μ: at 1 key of 64 a block's answer is one value of the residual, at 100 % a mean of all."""
+    torch.manual_seed(0)
+    one, all_ = Aligner(16, replace(CONFIG, keep=1.0, blocks=1)), Aligner(16, replace(CONFIG, keep=100.0, blocks=1))
+    all_.load_state_dict(one.state_dict())
+    feature, residual = torch.randn(1, 16, 8, 8), torch.randn(1, 16, 8, 8)
+    attention = one.blocks[0].attention
+    tokens = residual.flatten(2).transpose(1, 2)
+    found = attention(feature.flatten(2).transpose(1, 2), tokens)
+    assert not torch.allclose(one(residual, feature), all_(residual, feature), atol=1e-3)
+    assert len(torch.unique((found[0] * 1e4).round(), dim=0)) <= 64
+
+
+# ---- eq. 10-15: training
+
+
+def test_the_editing_stream_sees_warped_residuals_and_is_asked_for_the_unwarped() -> None:
+    made, photo = method(), tiny.photos(4)
+    seen: list[tuple[Tensor, Tensor]] = []
+    for stage in stages(made):
+        assert stage.align is not None
+        stage.align.register_forward_hook(lambda _m, i, out: seen.append((i[0].detach(), out.detach())))
+    context = tiny.context(seed=7)
+    losses = made.training_loss(photo, context)
+    truths = made.invert(photo).residuals
+    warps = random_perspectives(4, tiny.context(seed=7).draws, CONFIG.warp_distortion, CONFIG.warp_probability)
+    assert not torch.allclose(warps[0], torch.eye(3))
+    for (warped, _), truth in zip(seen, truths):
+        torch.testing.assert_close(warped, warp(truth.detach(), warps), rtol=0, atol=1e-5)
+    wanted = sum((out - truth).abs().mean() for (_, out), truth in zip(seen, truths))
+    torch.testing.assert_close(losses.terms["aligner"].detach(), wanted.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_no_gradient_of_the_editing_stream_reaches_the_residual_networks() -> None:
+    made, photo = method(), tiny.photos()
+    images: list[Tensor] = []
+    run = made.generator.run
+
+    def watched(canvas, codes, to=None):  # type: ignore[no-untyped-def]
+        out = run(canvas, codes, to)
+        if to is None:
+            images.append(out.image)
+        return out
+
+    made.generator.run = watched  # type: ignore[method-assign]
+    losses = made.training_loss(photo, tiny.context())
+    reconstruction, edited = images
+    residual_networks = [p for stage in stages(made) for p in stage.residual.parameters()]
+    aligners = [p for stage in stages(made) for p in stage.align.parameters()]  # type: ignore[union-attr]
+
+    def reaches(value: Tensor, parameters: list[torch.nn.Parameter]) -> bool:
+        found = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+        return any(g is not None and bool(g.abs().sum() > 0) for g in found)
+
+    assert reaches(reconstruction.sum(), residual_networks) and not reaches(reconstruction.sum(), aligners)
+    assert reaches(edited.sum(), aligners) and not reaches(edited.sum(), residual_networks)
+    assert reaches(losses.terms["aligner"], aligners) and not reaches(losses.terms["aligner"], residual_networks)
+
+
+def test_each_loss_term_is_what_its_equation_says() -> None:
+    judge = tiny.discriminator()
+    made, photo = method(), tiny.photos(2)
+    losses = made.training_loss(photo, tiny.context(judge=judge))
+    assert losses.fakes is not None and not losses.fakes.requires_grad
+    reconstruction, edited = losses.fakes.split(2)
+    target = torch.nn.functional.interpolate(photo, size=(32, 32), mode="area")
+    torch.testing.assert_close(reconstruction, made.render(made.invert(photo)).detach(), rtol=0, atol=1e-5)
+    both = [(image, target) for image in (reconstruction, edited)]
+    wanted = {
+        "l2": sum((a - b).square().mean() for a, b in both),  # eq. 11
+        "perceptual": sum(tiny.coarse(a, b) for a, b in both),  # eq. 12
+        "identity": sum(tiny.who(a, b) for a, b in both),  # eq. 13
+        "adversarial": sum(-torch.sigmoid(judge(a)).log().mean() for a, _ in both),  # eq. 14
+    }
+    for name, value in wanted.items():
+        torch.testing.assert_close(losses.terms[name].detach(), value.detach(), rtol=1e-4, atol=1e-6)
+    weights = {"l2": 1, "perceptual": 0.8, "identity": 0.1, "adversarial": 0.01, "gate": 0.1, "aligner": 0.1}
+    total = sum(weights[name] * term for name, term in losses.terms.items())  # eq. 15
+    torch.testing.assert_close(losses.total, total)
+
+
+def test_every_parameter_of_the_method_learns_and_nothing_else_changes() -> None:
+    made = method().train()
+    before = copy.deepcopy({**made.generator.state_dict(), **made.encoder.state_dict()})
+    optimiser = torch.optim.Adam([p for p in made.parameters() if p.requires_grad], lr=1e-3)
+    for step in range(3):
+        optimiser.zero_grad()
+        made.training_loss(tiny.photos(), tiny.context(step, tiny.discriminator())).total.backward()
+        optimiser.step()
+    own = dict(made.named_parameters())
+    silent = [n for n in made.own_state() if n in own and (own[n].grad is None or not own[n].grad.abs().sum() > 0)]
+    assert silent == []
+    after = {**made.generator.state_dict(), **made.encoder.state_dict()}
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not made.generator.training and not made.encoder.training
+
+
+def test_the_losses_fall() -> None:
+    made = method(shaken=False).train()
+    optimiser = torch.optim.Adam([p for p in made.parameters() if p.requires_grad], lr=3e-3)
+    history = []
+    for _ in range(25):
+        optimiser.zero_grad()
+        losses = made.training_loss(tiny.photos(), tiny.context(0))
+        losses.total.backward()
+        optimiser.step()
+        history.append(float(losses.terms["l2"].detach()))
+    assert history[-1] < 0.7 * history[0]
+
+
+# ---- work is counted
+
+
+@torch.inference_mode()
+def test_nothing_is_computed_twice() -> None:
+    made, photo = method(replace(CONFIG, stages=STAGES[:2])), tiny.photos()
+    ran: Counter[str] = Counter()
+    for k, layer in enumerate(made.generator.layers):
+        layer.register_forward_hook(lambda _m, _i, _o, k=k: ran.update([f"layer {k}"]))
+    made.encoder.backbone.register_forward_hook(lambda *_: ran.update(["encoder"]))
+    for stage in stages(made):
+        stage.residual.register_forward_hook(lambda *_: ran.update(["residual"]))
+        assert stage.align is not None
+        stage.align.register_forward_hook(lambda *_: ran.update(["align"]))
+
+    def counted() -> dict[str, int]:
+        found = dict(ran)
+        ran.clear()
+        return found
+
+    inversion = made.invert(photo)
+    assert counted() == {"encoder": 1, "residual": 2, **{f"layer {k}": 1 for k in range(4)}}  # none past its last stage
+    made.render(inversion)
+    assert counted() == {f"layer {k}": 1 for k in range(4, 7)}
+    for _ in range(2):  # a second edit costs no encoder pass either
+        made.render(inversion, tiny.an_edit())
+        assert counted() == {"align": 2, **{f"layer {k}": 1 for k in range(7)}}
+    made.render_each(inversion, [tiny.an_edit(), 2 * tiny.an_edit(), -tiny.an_edit()])
+    assert counted() == {"align": 2, **{f"layer {k}": 1 for k in range(7)}}  # one pass, three times the batch
+
+
+def test_the_shared_part_of_both_streams_runs_once_in_training() -> None:
+    made = method()
+    ran: Counter[int] = Counter()
+    for k, layer in enumerate(made.generator.layers):
+        layer.register_forward_hook(lambda _m, _i, _o, k=k: ran.update([k]))
+    made.training_loss(tiny.photos(), tiny.context())
+    assert ran == {0: 1, 1: 1, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2}
+
+
+# ---- choices and ablations
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"with_grm": False},
+        {"with_gam": False},
+        {"stages": STAGES[:1]},
+        {"stages": STAGES[2:]},
+        {"keep": 100.0},
+        {"stages": (Stage(0, "c3"), Stage(2, "c2"), Stage(4, "p2"), Stage(6, "c1"))},
+    ],
+)
+def test_ablations_run_and_learn(change: dict[str, object]) -> None:
+    made = method(replace(CONFIG, **change)).train()  # type: ignore[arg-type]
+    losses = made.training_loss(tiny.photos(), tiny.context(0, tiny.discriminator()))
+    losses.total.backward()
+    unused = [name for name, p in made.named_parameters() if p.requires_grad and p.grad is None]
+    assert unused == []
+    with torch.no_grad():
+        assert made.render(made.invert(tiny.photos()), tiny.an_edit()).shape == (2, 3, 32, 32)
+
+
+@torch.inference_mode()
+def test_without_the_aligner_residuals_are_added_as_they_lie() -> None:
+    made = method(replace(CONFIG, with_gam=False))
+    inversion = made.invert(tiny.photos())
+    nowhere = Edit("nowhere", torch.full((8, 32), 1e-9))
+    torch.testing.assert_close(made.render(inversion, nowhere), made.render(inversion), rtol=0, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_without_the_grm_the_encoders_feature_takes_the_residuals_place() -> None:
+    made = method(replace(CONFIG, with_grm=False))
+    codes, taps = made.encoder(tiny.photos())
+    canvas = made.generator.run(made.generator.start(codes), codes, to=1)
+    stage = stages(made)[0]
+    wanted = stage.residual.from_tap(torch.nn.functional.interpolate(taps.c3, size=(8, 8), mode="bilinear"))
+    torch.testing.assert_close(stage.lacking(taps, canvas.feature), wanted)
+    torch.testing.assert_close(stage.lacking(taps, canvas.feature + 1), wanted)
+
+
+def test_wrong_stages_are_refused() -> None:
+    for stages_ in ((), (Stage(3, "p2"), Stage(1, "c3")), (Stage(1, "c3"), Stage(1, "p2"))):
+        with pytest.raises(ValueError, match="rising layers"):
+            GradStyleConfig(stages_)
+    with pytest.raises(ValueError, match="after layer 7, the generator's last is 6"):
+        method(replace(CONFIG, stages=(Stage(7, "p1"),)))
