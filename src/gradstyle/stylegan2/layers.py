@@ -47,7 +47,9 @@ def upsample(x: Tensor) -> Tensor:
 def activate(x: Tensor, clamp: float | None) -> Tensor:
     """Leaky ReLU in place. Its gain of √2 is folded into what comes before (it is positive homogeneous)."""
     x = F.leaky_relu_(x, 0.2)
-    return x if clamp is None else x.clamp_(-clamp, clamp)
+    if clamp is None:
+        return x
+    return x.clamp(-clamp, clamp) if x.requires_grad else x.clamp_(-clamp, clamp)  # the gradient needs what was there
 
 
 class EqualLinear(nn.Module):
