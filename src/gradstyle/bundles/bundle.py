@@ -120,23 +120,23 @@ class Bundle:
         assert found.file is not None
         return read_tensors(found.file, dtype, found.sha256)[0]
 
-    def generator(self, dtype: torch.dtype | None = None) -> Generator:
+    def generator(self, dtype: torch.dtype | None = torch.float32) -> Generator:
         built = self._build("generator", Generator, dtype)
         assert isinstance(built, Generator)
         built.fingerprint = self.fingerprint
         return built
 
-    def encoder(self, dtype: torch.dtype | None = None) -> Encoder:
+    def encoder(self, dtype: torch.dtype | None = torch.float32) -> Encoder:
         built = self._build("encoder", Encoder, dtype)
         assert isinstance(built, Encoder)
         return built
 
-    def discriminator(self, dtype: torch.dtype | None = None) -> Discriminator:
+    def discriminator(self, dtype: torch.dtype | None = torch.float32) -> Discriminator:
         built = self._build("discriminator", Discriminator, dtype)
         assert isinstance(built, Discriminator)
         return built
 
-    def method(self, name: str, dtype: torch.dtype | None = None) -> Method[Any]:
+    def method(self, name: str, dtype: torch.dtype | None = torch.float32) -> Method[Any]:
         """A method on this bundle's generator and encoder, which all methods share."""
         if name not in METHODS:
             raise BundleError(f"there is no method {name!r}; methods are {', '.join(METHODS)}")
