@@ -26,5 +26,10 @@ class Draws:
         """In [0, 1)."""
         return self._mine(torch.rand(rows * self.world, *shape, generator=self.generator), rows)
 
+    def seeds(self, rows: int) -> list[int]:
+        """One seed a row, for numbers too many to be drawn by every process for all."""
+        drawn = torch.randint(2**62, (rows * self.world,), generator=self.generator)
+        return [int(seed) for seed in self._mine(drawn, rows)]
+
     def _mine(self, every: Tensor, rows: int) -> Tensor:
         return every[self.rank * rows : (self.rank + 1) * rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import bundle, demo, edit, sample
+from . import bundle, demo, edit, sample, train
 from .app import Command
 
 app = typer.Typer(
@@ -15,5 +15,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(train.app, name="train")
 for verb in (demo.demo, sample.sample, edit.edit, edit.sweep, edit.compare):
     app.command(cls=Command)(verb)

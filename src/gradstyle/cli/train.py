@@ -1,0 +1,149 @@
+"""gradstyle train: a generator and what stands on it, from a folder or zip of pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .app import Command, ForceOption, console
+
+if TYPE_CHECKING:
+    from ..training.loop import Progress
+
+app = typer.Typer(help="Train a generator, and what stands on it.", no_args_is_help=True)
+
+DataArgument = Annotated[Path, typer.Argument(help="Pictures: a folder (nested), a zip, a tar or a folder of tars.")]
+RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name, or a .toml file.")]
+RunOption = Annotated[Path, typer.Option("--out", "-o", help="The run's folder.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="Change a value of the recipe.", metavar="KEY=VALUE")
+]
+MinutesOption = Annotated[float | None, typer.Option(help="Stop, with a snapshot, after this time.", min=0)]
+ImagesOption = Annotated[int | None, typer.Option(help="Stop when the run has seen so many pictures.", min=1)]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, with its own recipe.")]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(help="Only pictures that FILE lists, or whose COLUMN in the CSV is VALUE.", metavar="FILE[:COLUMN=VALUE]"),
+]
+CacheOption = Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, even where there is a GPU.")]
+
+
+class Line:
+    """A progress line on a terminal; elsewhere a line every half minute."""
+
+    def __init__(self, interval: float = 30.0) -> None:
+        self.interval, self.shown_at = interval, float("-inf")
+        self.speed = 0.0
+        self.status: Any = None
+
+    def __enter__(self) -> Line:
+        if console.is_terminal:
+            self.status = console.status("starting")
+            self.status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+    def show(self, progress: Progress, goal: int, terms: Mapping[str, float], left: float | None) -> None:
+        now = terms["images_per_second"]
+        self.speed = now if not self.speed else 0.9 * self.speed + 0.1 * now
+        if self.status is None and time.monotonic() - self.shown_at < self.interval:
+            return
+        self.shown_at = time.monotonic()
+        remaining = (goal - progress.images) / max(self.speed, 1e-9)
+        if left is not None:
+            remaining = min(remaining, max(left, 0))
+        shown = "  ".join(f"{name} {value:.3g}" for name, value in terms.items() if name != "images_per_second")
+        text = f"{progress.images:,} of {goal:,} images  {self.speed:.1f}/s  {_clock(remaining)} left  {shown}"
+        if self.status is None:
+            console.print(text, soft_wrap=True, highlight=False)
+        else:
+            self.status.update(text)
+
+    def say(self, text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
+
+
+def _clock(seconds: float) -> str:
+    minutes, hours = int(seconds / 60) % 60, int(seconds / 3600)
+    return f"{hours}:{minutes:02}:{int(seconds) % 60:02}"
+
+
+def _train(
+    kind: str,
+    data: Path,
+    recipe: str,
+    out: Path,
+    changes: list[str] | None,
+    minutes: float | None,
+    images: int | None,
+    resume: bool,
+    split: str | None,
+    cache: Path | None,
+    device: str | None,
+    inputs: Mapping[str, object],
+) -> None:
+    from ..training.launch import Request, start
+    from ..training.loop import Budget
+
+    budget = Budget(minutes, images)
+    overrides = [*(changes or []), *([_split(split)] if split else [])]
+    given = {name: str(value) for name, value in inputs.items() if value is not None}
+    with Line() as line:
+        outcome = start(
+            Request(kind, data, out, recipe, overrides, given, resume=resume, cache=cache, device=device), budget, line
+        )
+    done = outcome.progress.images >= outcome.goal
+    console.print(f"{outcome.progress.images:,} images seen; " + ("the run is done" if done else "go on with --resume"))
+    if outcome.signal is not None:
+        raise typer.Exit(128 + outcome.signal)
+
+
+def _split(text: str) -> str:
+    file, colon, rule = text.rpartition(":")
+    column, equals, value = rule.partition("=")
+    if not (colon and equals):
+        file, column, value = text, "", ""
+    parts = [part.replace("\\", "\\\\").replace('"', '\\"') for part in (file, column, value)]
+    return "data.split=[" + ", ".join(f'"{part}"' for part in parts) + "]"
+
+
+@app.command(cls=Command)
+def generator(
+    data: DataArgument,
+    out: RunOption,
+    recipe: RecipeOption = "faces-64",
+    start: Annotated[Path | None, typer.Option(help="A bundle or published weights to start from.")] = None,
+    changes: SetOption = None,
+    minutes: MinutesOption = None,
+    images: ImagesOption = None,
+    resume: ResumeOption = False,
+    split: SplitOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train StyleGAN2 from nothing or from weights, with adaptive discriminator augmentation."""
+    inputs = {"start": start}
+    _train("generator", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
+
+
+@app.command(cls=Command)
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder.")],
+    name: Annotated[str | None, typer.Option(help="The bundle's name; that of its folder if not given.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Write 16-bit floats: half the size.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Write what a run has learned so far as a bundle."""
+    from ..training.launch import export as write
+
+    bundle = write(run, out, name, half, force)
+    console.print(f"{', '.join(bundle)} in {out}")

@@ -1,0 +1,346 @@
+"""Training a generator: StyleGAN2 (Karras et al. 2020) with adaptive discriminator augmentation.
+
+The discriminator compares rows that share a minibatch deviation. Here those are consecutive rows, so that a
+batch dealt out to processes, or taken in parts, has the groups of the joined batch as long as each part is a
+multiple of the group: then they all compute the same gradient.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..bundles import Bundle, BundleError, Domain
+from ..losses import LazyR1, PathLength, discriminator_loss, generator_loss
+from ..stylegan2 import Codes, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from .augment import AdaptiveP, Augment
+from .loop import Batch, Setup, Trainable
+from .recipe import Auto, Recipe
+
+MEAN_SAMPLES = 10_000  # of which the mean code is the mean
+SHEET = (4, 8)  # rows and columns of a preview
+SHEET_TRUNCATION = 0.8
+
+
+@dataclass(frozen=True)
+class NetworksRecipe:
+    """The shapes of both networks."""
+
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    mapping_lr_multiplier: float = 0.01
+    channel_base: int = 32768
+    channel_max: int = 512
+    activation_clamp: float | None = None
+    group: int = 4  # rows that share a minibatch deviation
+
+
+@dataclass(frozen=True)
+class AugmentRecipe:
+    """What is done to pictures before the discriminator sees them."""
+
+    mode: Literal["off", "auto", "fixed"] = "off"
+    pipeline: str = "bgc"
+    target: float = 0.6  # auto: how often the discriminator may be right about real pictures, minus wrong
+    kimg: float = 500.0  # auto: thousands of pictures in which p can go from 0 to 1
+    p: float = 0.0  # fixed: with this probability; auto: it starts here
+
+
+@dataclass(frozen=True)
+class GeneratorRecipe(Recipe):
+    networks: NetworksRecipe = NetworksRecipe()
+    augment: AugmentRecipe = AugmentRecipe()
+    rate: float | Auto = "auto"
+    r1_gamma: float | Auto = "auto"
+    r1_every: int = 16
+    path_weight: float = 2.0
+    path_every: int = 4
+    path_share: int = 2  # the path length is measured on the batch divided by this
+    mixing: float = 0.9  # how often a picture gets two codes, the second from a random layer on
+    ema_images: float | Auto = "auto"  # half-life of the average
+    ema_rampup: float = 0.05  # the half-life is at most this share of the pictures seen; not on a warm start
+
+    def resolved(self) -> GeneratorRecipe:
+        """StyleGAN2-ADA's `auto`."""
+        side, batch = self.data.resolution, self.loop.batch
+        return dataclasses.replace(
+            self,
+            rate=(0.002 if side >= 1024 else 0.0025) if self.rate == "auto" else self.rate,
+            r1_gamma=0.0002 * side**2 / batch if self.r1_gamma == "auto" else self.r1_gamma,
+            ema_images=batch * 10_000 / 32 if self.ema_images == "auto" else self.ema_images,
+        )
+
+    @property
+    def generator(self) -> GeneratorConfig:
+        shapes = dataclasses.asdict(self.networks)
+        del shapes["group"]
+        return GeneratorConfig(self.data.resolution, **shapes)
+
+    @property
+    def discriminator(self) -> DiscriminatorConfig:
+        n = self.networks
+        return DiscriminatorConfig(self.data.resolution, n.channel_base, n.channel_max, n.activation_clamp, n.group)
+
+
+class Latents(NamedTuple):
+    """All that a picture is drawn from."""
+
+    z: Tensor  # [N, 2, z_dim]
+    cut: Tensor  # [N], the layer from which the second z rules
+    noise: tuple[Tensor, ...]  # a layer [N, 1, S, S]
+
+    def split(self, parts: int) -> list[Latents]:
+        noise = zip(*(plane.chunk(parts) for plane in self.noise))
+        return [Latents(*part) for part in zip(self.z.chunk(parts), self.cut.chunk(parts), noise)]
+
+
+class Painter(nn.Module):
+    """From latents to pictures in one forward pass, as gradient synchronisation wants it."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latents: Latents) -> tuple[Tensor, Tensor]:
+        first, second = self.generator.map(latents.z.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(dim=1)
+        layers = torch.arange(self.generator.config.codes, device=first.device)
+        second_rules = (layers >= latents.cut[:, None])[:, :, None]  # [N, codes, 1]
+        w = torch.where(second_rules, second[:, None], first[:, None])  # [N, codes, w_dim]
+        return self.generator(Codes(w), noise=latents.noise), w
+
+
+class GeneratorTraining(Trainable[GeneratorRecipe]):
+    kind: ClassVar[str] = "generator"
+    Recipe: ClassVar[type[Recipe]] = GeneratorRecipe
+    losses = ("generator", "discriminator", "r1")
+
+    def __init__(self, setup: Setup[GeneratorRecipe]) -> None:
+        super().__init__(setup)
+        recipe, engine = self.recipe, self.engine
+        mine = recipe.loop.batch // engine.num_processes // recipe.loop.parts
+        if mine % recipe.networks.group:
+            raise ValueError(
+                f"each process's part of a batch is {mine} pictures, not a multiple of networks.group "
+                f"{recipe.networks.group}: change loop.batch, loop.parts or networks.group"
+            )
+        torch.manual_seed(recipe.loop.seed)
+        generator, discriminator = Generator(recipe.generator), Discriminator(recipe.discriminator)
+        for module in (generator, discriminator):
+            module.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(generator).requires_grad_(False).eval()
+        self.path_length = PathLength().to(engine.device)
+        self.augment = Augment(recipe.augment.pipeline, recipe.augment.p).to(engine.device)
+        self.adaptive = AdaptiveP(recipe.augment.target, recipe.augment.kimg, p=recipe.augment.p)
+        self.r1 = LazyR1(float(recipe.r1_gamma), recipe.r1_every)
+        self.warm = False  # started from weights: their average needs no ramp-up
+
+        self.generator, self.painter, self.discriminator = generator, Painter(generator), discriminator
+        self.modules = {
+            "generator": generator,
+            "discriminator": discriminator,
+            "average": self.average,
+            "path_length": self.path_length,
+        }
+        rate = float(recipe.rate)
+        self.optimisers = {
+            "generator": lazy_adam(generator, rate, recipe.path_every if recipe.path_weight else None),
+            "discriminator": lazy_adam(discriminator, rate, recipe.r1_every if self.r1.gamma else None),
+        }
+        # Prepared modules synchronise gradients over processes; those that only pass gradients on, or none,
+        # are called as they are. Either way accelerate's precision holds: it is put around their forward.
+        self.synced_painter, self.synced_discriminator = engine.prepare(self.painter, discriminator)
+        self.step_generator, self.step_discriminator = engine.prepare(*self.optimisers.values())
+
+    def begin(self) -> None:
+        if start := self.inputs.get("start"):
+            bundle = start_weights(Path(start))
+            for part, module in (("generator", self.generator), ("discriminator", self.discriminator)):
+                _take(start, part, module, bundle.state(part, torch.float32), bundle.config(part))
+            self.average.load_state_dict(self.generator.state_dict())
+            self.warm = True
+
+    # ---- a step
+
+    def step(self, batch: Batch) -> Mapping[str, Tensor]:
+        count, recipe = len(batch.photos), self.recipe
+        terms = self.train_generator(count)
+        if recipe.path_weight and batch.step % recipe.path_every == 0:
+            terms |= self.regularise_generator(max(count // recipe.path_share, recipe.loop.parts))
+        terms |= self.train_discriminator(batch.photos)
+        if self.r1.due(batch.step):
+            terms |= self.regularise_discriminator(batch.photos)
+        self.update_average(batch.images + recipe.loop.batch)
+        return terms
+
+    def train_generator(self, count: int) -> dict[str, Tensor]:
+        self.discriminator.requires_grad_(False)
+        losses = []
+        for latents in self.latents(count).split(self.recipe.loop.parts):
+            with self.engine.accumulate(self.synced_painter):
+                images, _ = self.synced_painter(latents)
+                loss = generator_loss(self.score(self.discriminator, self.seen(images)))
+                self.engine.backward(loss)
+            losses.append(loss.detach())
+        self.step_generator.step()
+        self.step_generator.zero_grad()
+        self.discriminator.requires_grad_(True)
+        return {"generator": torch.stack(losses).mean()}
+
+    def regularise_generator(self, count: int) -> dict[str, Tensor]:
+        losses = []
+        for latents in self.latents(count).split(self.recipe.loop.parts):
+            with self.engine.accumulate(self.synced_painter):
+                images, w = self.synced_painter(latents)
+                noise = self.normal(len(images), images[0].numel()).view_as(images)
+                loss = self.path_length(images, w, noise)
+                weighted = loss * (self.recipe.path_weight * self.recipe.path_every)
+                self.engine.backward(weighted + 0 * images.sum())  # every weight takes part, as processes expect
+            losses.append(loss.detach())
+        self.step_generator.step()
+        self.step_generator.zero_grad()
+        return {"path": torch.stack(losses).mean(), "path_mean": self.path_length.mean.clone()}
+
+    def train_discriminator(self, photos: Tensor) -> dict[str, Tensor]:
+        losses, real_scores, fake_scores = [], [], []
+        parts = self.recipe.loop.parts
+        for latents, real in zip(self.latents(len(photos)).split(parts), photos.chunk(parts)):
+            with torch.no_grad():
+                fake, _ = self.painter(latents)
+            with self.engine.accumulate(self.synced_discriminator):
+                both = torch.cat([self.seen(real), self.seen(fake)])
+                on_real, on_fake = self.score(self.synced_discriminator, both).chunk(2)
+                loss = discriminator_loss(on_real, on_fake)
+                self.engine.backward(loss)
+            losses.append(loss.detach())
+            real_scores.append(on_real.detach())
+            fake_scores.append(on_fake.detach())
+        self.step_discriminator.step()
+        self.step_discriminator.zero_grad()
+        terms = {"discriminator": torch.stack(losses).mean()}
+        terms |= {"real_score": torch.cat(real_scores).mean(), "fake_score": torch.cat(fake_scores).mean()}
+        if self.recipe.augment.mode == "auto":
+            p = self.adaptive.update(self.engine.gather(torch.cat(real_scores)))
+            self.augment.p.fill_(p)
+            terms["augment_p"] = self.augment.p.clone()
+        return terms
+
+    def regularise_discriminator(self, photos: Tensor) -> dict[str, Tensor]:
+        penalties = []
+        for part in photos.chunk(self.recipe.loop.parts):
+            with self.engine.accumulate(self.synced_discriminator):
+                real = part.detach().requires_grad_(True)
+                scores = self.score(self.synced_discriminator, self.seen(real))
+                loss = self.r1(scores, real)
+                self.engine.backward(loss + 0 * scores.sum())  # every weight takes part, as processes expect
+            penalties.append(loss.detach())
+        self.step_discriminator.step()
+        self.step_discriminator.zero_grad()
+        return {"r1": torch.stack(penalties).mean() / (self.r1.gamma / 2 * self.r1.every)}
+
+    @torch.no_grad()
+    def update_average(self, images: int) -> None:
+        half_life = float(self.recipe.ema_images)
+        if not self.warm:
+            half_life = min(half_life, images * self.recipe.ema_rampup)
+        keep = 0.5 ** (self.recipe.loop.batch / max(half_life, 1e-8))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - keep)
+
+    # ---- what it is drawn from
+
+    def latents(self, count: int) -> Latents:
+        config, device = self.generator.config, self.engine.device
+        z = self.draws.normal(count, 2, config.z_dim)
+        mixed, where = self.draws.uniform(count, 2).unbind(dim=1)
+        cut = torch.where(mixed < self.recipe.mixing, 1 + where * (config.codes - 1), config.codes).long()
+        sides = [config.side(layer) for layer in range(config.layers)]
+        flat = self.normal(count, sum(side * side for side in sides))
+        planes = flat.split([side * side for side in sides], dim=1)
+        noise = tuple(plane.reshape(count, 1, side, side) for plane, side in zip(planes, sides))
+        return Latents(z.to(device), cut.to(device), noise)
+
+    def normal(self, count: int, size: int) -> Tensor:
+        """Many normal numbers a row, drawn where they are needed from a seed of the row's own."""
+        random, rows = torch.Generator(self.engine.device), []
+        for seed in self.draws.seeds(count):
+            random.manual_seed(seed)
+            rows.append(torch.randn(size, generator=random, device=self.engine.device))
+        return torch.stack(rows)  # [N, size]
+
+    def seen(self, images: Tensor) -> Tensor:
+        return images if self.recipe.augment.mode == "off" else self.augment(images, self.draws)
+
+    def score(self, discriminator: nn.Module, images: Tensor) -> Tensor:
+        """Scores of images whose groups are consecutive rows; the module wants them a stride apart."""
+        group = self.recipe.networks.group
+        strided = images.unflatten(0, (-1, group)).transpose(0, 1).flatten(0, 1)
+        scores: Tensor = discriminator(strided)
+        return scores.unflatten(0, (group, -1)).T.flatten()  # [N]
+
+    # ---- what comes of it
+
+    @torch.no_grad()
+    def finished(self) -> Generator:
+        """The average, with its mean code."""
+        random = torch.Generator().manual_seed(0)
+        z = torch.randn(MEAN_SAMPLES, self.average.config.z_dim, generator=random)
+        self.average.mean_w.copy_(self.average.map(z).mean(dim=0))
+        return self.average
+
+    @torch.no_grad()
+    def preview(self, photos: Tensor) -> tuple[Sequence[Sequence[Tensor]], Sequence[str]]:
+        generator, (rows, columns) = self.finished(), SHEET
+        codes = generator.sample(rows * columns, SHEET_TRUNCATION)
+        with self.engine.autocast():
+            return [list(generator(codes[row * columns : (row + 1) * columns])) for row in range(rows)], ()
+
+    def export(self, name: str) -> Bundle:
+        data = self.recipe.data
+        bundle = Bundle(name, Domain(data.domain, data.aspect), origin="trained with gradstyle train generator")
+        bundle.put("generator", self.finished())
+        bundle.put("discriminator", self.discriminator)
+        return bundle
+
+    def state(self) -> dict[str, Any]:
+        return {"adaptive": self.adaptive.state_dict(), "warm": self.warm}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.adaptive.load_state_dict(state["adaptive"])
+        self.augment.p.fill_(self.adaptive.p)
+        self.warm = state["warm"]
+
+
+def lazy_adam(module: nn.Module, rate: float, every: int | None) -> torch.optim.Adam:
+    """Adam without momentum, made slower for the additional steps of a regularisation that is due now and then."""
+    share = 1.0 if every is None else every / (every + 1)
+    return torch.optim.Adam(module.parameters(), lr=rate * share, betas=(0.0, 0.99**share), eps=1e-8)
+
+
+def start_weights(path: Path) -> Bundle:
+    """A generator and a discriminator from a bundle's folder or a published file."""
+    if path.is_dir():
+        bundle = Bundle.load(path)
+    else:
+        from ..bundles.build import build
+
+        bundle, _ = build(path.stem, [path])
+    for part in ("generator", "discriminator"):
+        if part not in bundle:
+            raise BundleError(f"{path} holds no {part}: training starts from both")
+    return bundle
+
+
+def _take(start: str, part: str, module: nn.Module, state: Mapping[str, Tensor], config: Any) -> None:
+    own = module.state_dict()
+    if {key: value.shape for key, value in state.items()} != {key: value.shape for key, value in own.items()}:
+        wanted, given = dataclasses.asdict(module.config), dataclasses.asdict(config)  # type: ignore[arg-type]
+        differing = [f"{key} {given[key]!r} (recipe: {wanted[key]!r})" for key in wanted if given[key] != wanted[key]]
+        raise ValueError(f"the {part} of {start} is not the recipe's: {', '.join(differing)}. Set networks.* to match")
+    module.load_state_dict(dict(state))

@@ -1,0 +1,136 @@
+"""From a command to a run and back: what every `gradstyle train` verb does."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bundles import Bundle
+from ..draws import Draws
+from . import recipe as recipes
+from . import snapshot
+from .data import Images, Split
+from .loop import Budget, Meter, Progress, Setup, Trainable, engine_for, train
+from .recipe import DataRecipe, Recipe
+from .run import RECIPE, Run, RunInfo
+
+TRAINABLES = {"generator": "generator.GeneratorTraining"}  # what can be trained, and the class that does it
+
+
+def trainable(kind: str) -> type[Trainable[Any]]:
+    module, _, name = TRAINABLES[kind].rpartition(".")
+    found: type[Trainable[Any]] = getattr(importlib.import_module(f".{module}", __package__), name)
+    return found
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command asks for."""
+
+    kind: str
+    data: Path
+    out: Path
+    recipe: str = ""
+    overrides: Sequence[str] = ()
+    inputs: Mapping[str, str] | None = None
+    resume: bool = False
+    cache: Path | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    progress: Progress
+    signal: int | None
+    goal: int
+
+
+def start(request: Request, budget: Budget, meter: Meter) -> Outcome:
+    """Begin a run, or go on with it from its last good snapshot."""
+    kind = trainable(request.kind)
+    found = Run.find(request.out) if request.resume else None
+    recipe = _recipe(kind, request, found)
+    engine = engine_for(recipe.loop, request.device)
+    with engine.main_process_first():
+        images = open_images(request.data, recipe.data, request.cache)
+    inputs = dict(request.inputs or {}) or (found.info.inputs if found else {})
+    if found is not None:
+        _check_same(found, request, images)
+    setup = Setup(recipe, engine, Draws(recipe.loop.seed, engine.process_index, engine.num_processes), images, inputs)
+    training = kind(setup)
+    last = snapshot.load_last(request.out / "snapshots") if found else None
+
+    run: Run | None = None
+    if engine.is_main_process:
+        if found is None:
+            info = RunInfo.now(request.kind, str(request.data), images.fingerprint, len(images), inputs)
+            run = Run.create(request.out, info, recipe)
+        else:
+            run = found
+            run.describe(recipe)
+    if last is not None:
+        meter.say(f"going on from {last[0]}")
+    elif found is not None:
+        meter.say("no snapshot was taken yet: starting again")
+    engine.wait_for_everyone()
+    progress, caught = train(training, images, run, budget, meter, None if last is None else last[1])
+    return Outcome(progress, caught, recipe.loop.images)
+
+
+def _recipe(kind: type[Trainable[Any]], request: Request, found: Run | None) -> Recipe:
+    if found is None:
+        return recipes.load(kind.Recipe, request.kind, request.recipe, request.overrides)
+    if found.info.kind != request.kind:
+        raise ValueError(f"{request.out} trains a {found.info.kind}, not a {request.kind}")
+    return stored_recipe(kind, request.out, request.overrides)
+
+
+def stored_recipe(kind: type[Trainable[Any]], folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    file = folder / RECIPE
+    return recipes.build(kind.Recipe, recipes.read_toml(file), overrides, str(file))
+
+
+def _check_same(found: Run, request: Request, images: Images) -> None:
+    if found.info.fingerprint != images.fingerprint:
+        raise ValueError(
+            f"{request.data} is not the data of {request.out}, which was {found.info.data} with "
+            f"{found.info.pictures} pictures, this has {len(images)}; or it is framed otherwise"
+        )
+
+
+def open_images(path: Path, data: DataRecipe, cache: Path | None = None) -> Images:
+    split = None
+    if data.split is not None:
+        file, column, value = data.split
+        split = Split(file, column or None, value or None)
+    return Images.open(
+        path,
+        data.resolution,
+        crop=data.crop,
+        aspect=data.aspect[0] / data.aspect[1],
+        split=split,
+        cache="default" if cache is None else cache,
+    )
+
+
+def export(folder: Path, out: Path, name: str | None = None, half: bool = False, overwrite: bool = False) -> Bundle:
+    """The result of a run's last good snapshot as a bundle."""
+    run = Run.find(folder)
+    kind = trainable(run.info.kind)
+    recipe = stored_recipe(kind, folder)
+    last = snapshot.load_last(run.snapshots)
+    if last is None:
+        raise ValueError(f"{folder} has no snapshot yet: train it for some minutes first")
+    engine = engine_for(replace(recipe.loop, precision="fp32", compile=False, parts=1), "cpu")
+    training = kind(Setup(recipe, engine, Draws(), inputs=run.info.inputs))
+    for part, module in training.modules.items():
+        snapshot.restore_module(part, module, last[1]["modules"][part])
+    training.load_state(last[1]["trainable"])
+    bundle = training.export(name or out.name)
+    bundle.save(out, dtype=torch.float16 if half else None, overwrite=overwrite)
+    return bundle

@@ -1,0 +1,164 @@
+"""A run's folder: what was asked for, what came of it, and everything that is needed to go on.
+
+    recipe.toml   the whole recipe, no value left to a default
+    run.json      what is trained, on which data, with which versions
+    log.jsonl     one line a look
+    tensorboard/  the same, where TensorBoard is installed
+    previews/     a sheet of pictures at each snapshot, by step
+    snapshots/    the last two
+    bundle/       the result
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..photos import contact_sheet
+from . import snapshot
+from .recipe import Recipe, to_toml
+
+INFO, RECIPE, LOG = "run.json", "recipe.toml", "log.jsonl"
+TOLD = ("gradstyle", "torch", "accelerate", "numpy", "safetensors")  # packages whose versions are kept
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What `run.json` says."""
+
+    kind: str
+    data: str
+    fingerprint: str  # of the data and their framing
+    pictures: int
+    inputs: dict[str, str] = field(default_factory=dict)  # files that the training stands on, beside the data
+    command: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def now(kind: str, data: str, fingerprint: str, pictures: int, inputs: Mapping[str, str]) -> RunInfo:
+        found = {name: importlib.metadata.version(name) for name in TOLD if importlib.util.find_spec(name)}
+        found |= {"python": platform.python_version(), "system": platform.platform(), "cuda": str(torch.version.cuda)}
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        return RunInfo(kind, data, fingerprint, pictures, dict(inputs), command, found)
+
+
+class Run:
+    """The folder, as the process that writes it sees it."""
+
+    def __init__(self, folder: Path, info: RunInfo) -> None:
+        self.folder, self.info = folder, info
+        self._log: Any = None
+        self._board: Any = None
+
+    # ---- making and finding
+
+    @classmethod
+    def create(cls, folder: Path, info: RunInfo, recipe: Recipe) -> Run:
+        """A new run. A folder that holds anything already is not touched."""
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            hint = "go on with it by --resume, or give another --out" if (folder / INFO).exists() else "give another --out"
+            raise ValueError(f"{folder} exists and is not empty: {hint}")
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder, info)
+        run.describe(recipe)
+        return run
+
+    @classmethod
+    def find(cls, folder: Path) -> Run:
+        try:
+            return cls(folder, RunInfo(**json.loads((folder / INFO).read_text())))
+        except FileNotFoundError:
+            raise ValueError(f"{folder} is not a run: it has no {INFO}") from None
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{folder / INFO} cannot be read ({error})") from error
+
+    def describe(self, recipe: Recipe) -> None:
+        """Write the recipe and what the run is, the one that makes it a run last."""
+        _replace(self.folder / RECIPE, to_toml(recipe))
+        _replace(self.folder / INFO, json.dumps(asdict(self.info), indent=2) + "\n")
+
+    # ---- snapshots
+
+    @property
+    def snapshots(self) -> Path:
+        return self.folder / "snapshots"
+
+    def save(self, step: int, state: Mapping[str, Any]) -> Path:
+        return snapshot.save(self.snapshots, step, state)
+
+    def last_good(self) -> str:
+        found = snapshot.listed(self.snapshots)
+        return f"the last good snapshot is {found[-1]}" if found else "there is no snapshot yet"
+
+    # ---- what there is to see
+
+    def open_log(self, step: int) -> None:
+        """Go on with the log after `step`; what a killed run had written beyond it will be written again."""
+        kept = [line for line in read_log(self.folder) if line["step"] <= step]
+        _replace(self.folder / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+        self._log = (self.folder / LOG).open("a")
+        if importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
+
+    def log(self, values: Mapping[str, float]) -> None:
+        if self._log is None:
+            return
+        self._log.write(json.dumps({key: _short(value) for key, value in values.items()}) + "\n")
+        self._log.flush()
+        if self._board is not None:
+            for key, value in values.items():
+                if key != "step":
+                    self._board.add_scalar(key, value, int(values["step"]))
+
+    def preview(self, step: int, rows: Sequence[Sequence[Tensor]], columns: Sequence[str] = ()) -> Path:
+        path = self.folder / "previews" / f"{step:06d}.png"
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_name(f".{path.name}")
+        contact_sheet(rows, columns).save(partial, format="PNG")
+        partial.replace(path)
+        return path
+
+    def close(self) -> None:
+        for writer in (self._log, self._board):
+            if writer is not None:
+                writer.close()
+        self._log = self._board = None
+
+
+def read_log(folder: Path) -> Iterator[dict[str, float]]:
+    """The lines of a log; one that a kill cut short is left out."""
+    try:
+        text = (folder / LOG).read_text()
+    except FileNotFoundError:
+        return
+    for line in text.splitlines():
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(values, dict) and "step" in values:
+            yield values
+
+
+def _short(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.6g}")
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
