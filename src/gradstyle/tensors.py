@@ -6,13 +6,16 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+MAX_HEADER = 8 << 20  # bytes: a thousand tensors take about 100 kB
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -31,43 +34,83 @@ class BadTensors(ValueError):
     """A tensor file that is damaged, or not what it says it is."""
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A tensor of a file, before it is read."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    length: int  # bytes
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """What a file holds, without its values: tensors of names, shapes and types alone."""
+    return {e.name: torch.empty(e.shape, dtype=e.dtype, device="meta") for e in _read_header(path)[1]}
+
+
 def read_tensors(
-    path: Path, dtype: torch.dtype | None = None, sha256: str | None = None
+    path: Path,
+    dtype: torch.dtype | None = None,
+    sha256: str | None = None,
+    device: torch.device | str = "cpu",
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a file; floating-point ones in `dtype`. One tensor at a time is held twice."""
-    try:
-        with safe_open(path, framework="pt") as checked:  # checks the header against the file's size
-            metadata = dict(checked.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise BadTensors(f"{path}: not a readable safetensors file ({error})") from error
-    digest = hashlib.sha256()
+    head, entries, metadata = _read_header(path)
+    digest, not_finite = hashlib.sha256(head), None
     tensors: dict[str, Tensor] = {}
     with path.open("rb") as file:
-        length = file.read(8)
-        header = file.read(int.from_bytes(length, "little"))
-        digest.update(length)
-        digest.update(header)
-        entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
-        for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
-            if entry["dtype"] not in _DTYPES:
-                raise BadTensors(f"{path}: {name!r} is of type {entry['dtype']}, which no bundle uses")
-            begin, end = entry["data_offsets"]
-            data = bytearray(end - begin)
-            if file.readinto(data) != end - begin:
-                raise BadTensors(f"{path}: the file ends inside {name!r}")
+        file.seek(len(head))
+        for entry in entries:
+            data = bytearray(entry.length)
+            if file.readinto(data) != entry.length:
+                raise BadTensors(f"{path}: the file ends inside {entry.name!r}")
             digest.update(data)
-            kind = _DTYPES[entry["dtype"]]
-            flat = torch.frombuffer(data, dtype=kind) if data else torch.empty(0, dtype=kind)
-            tensor = flat.reshape(entry["shape"])
+            flat = torch.frombuffer(data, dtype=entry.dtype) if data else torch.empty(0, dtype=entry.dtype)
+            tensor = flat.reshape(entry.shape)
             if tensor.is_floating_point():
-                if not bool(torch.isfinite(tensor).all()):
-                    raise BadTensors(f"{path}: {name!r} holds values that are not finite")
-                tensor = tensor if dtype is None else tensor.to(dtype)
-            tensors[name] = tensor
-        digest.update(file.read())
+                if not_finite is None and not bool(torch.isfinite(tensor).all()):
+                    not_finite = entry.name
+                tensor = tensor.to(device, dtype)
+            tensors[entry.name] = tensor.to(device)
     if sha256 is not None and digest.hexdigest() != sha256:
         raise BadTensors(f"{path}: damaged or replaced; its SHA-256 is {digest.hexdigest()}, expected {sha256}")
+    if not_finite is not None:
+        raise BadTensors(f"{path}: {not_finite!r} holds values that are not finite")
     return tensors, metadata
+
+
+def _read_header(path: Path) -> tuple[bytes, list[_Entry], dict[str, str]]:
+    """The bytes before the values, what the values are in the order in which they lie, and the metadata."""
+    try:
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            length = int.from_bytes(prefix, "little")
+            if length > MAX_HEADER:
+                raise BadTensors(f"its header says {length:,} bytes, more than {MAX_HEADER:,}")
+            header = file.read(length)
+        with safe_open(path, framework="pt"):  # checks every shape, type and place against the file's size
+            values = json.loads(header, object_pairs_hook=_once)
+    except (SafetensorError, OSError) as error:
+        raise BadTensors(f"{path}: not a readable safetensors file ({error})") from error
+    except BadTensors as error:
+        raise BadTensors(f"{path}: {error}") from error
+    metadata = values.pop("__metadata__", {})
+    entries = []
+    for name, value in sorted(values.items(), key=lambda item: item[1]["data_offsets"]):
+        if value["dtype"] not in _DTYPES:
+            raise BadTensors(f"{path}: {name!r} is of type {value['dtype']}, which no bundle uses")
+        begin, end = value["data_offsets"]
+        entries.append(_Entry(name, _DTYPES[value["dtype"]], tuple(value["shape"]), end - begin))
+    return prefix + header, entries, metadata
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two readers may disagree on which of two equal names counts."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise BadTensors("its header names something twice")
+    return values
 
 
 def write_tensors(
@@ -77,18 +120,16 @@ def write_tensors(
     dtype: torch.dtype | None = None,
 ) -> str:
     """Write a file as a whole or not at all, and give its SHA-256. The same tensors give the same bytes."""
-    plain = {
-        name: (tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor)
-        .detach()
-        .cpu()
-        .contiguous()
-        for name, tensor in tensors.items()
-    }
-    shared: dict[int, str] = {}
-    for name, tensor in plain.items():  # safetensors refuses two names for one storage
-        if (tensor.numel() and tensor.untyped_storage().nbytes() > tensor.nbytes) or tensor.data_ptr() in shared:
-            plain[name] = tensor.clone()
-        shared[tensor.data_ptr()] = name
+    plain: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        kept = tensor.detach().cpu().contiguous()
+        if dtype is not None and tensor.is_floating_point():
+            kept = _narrowed(name, kept, dtype)
+        if kept.untyped_storage().nbytes() > kept.nbytes or kept.data_ptr() in places:
+            kept = kept.clone()  # safetensors refuses two names for one memory
+        places.add(kept.data_ptr())
+        plain[name] = kept
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(plain, partial, dict(metadata or {}))
@@ -97,6 +138,13 @@ def write_tensors(
     finally:
         partial.unlink(missing_ok=True)
     return digest
+
+
+def _narrowed(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    narrow = tensor.to(dtype)
+    if not bool(torch.isfinite(narrow).all()) and bool(torch.isfinite(tensor).all()):
+        raise BadTensors(f"{name!r} holds values up to {tensor.abs().max():.3g}, too large for {dtype}")
+    return narrow
 
 
 def file_sha256(path: Path) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import resource
 import struct
 import sys
 import zipfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peak_memory import peak
 
 Hostile = Iterator[tuple[str, bytes, str]]
 
@@ -429,14 +429,14 @@ def main(folder: Path) -> None:
     from gradstyle.bundles.published.errors import PublishedFileError
     from gradstyle.bundles.published.files import read_file
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     refused = 0
     for path in sorted(folder.iterdir()):
         try:
             read_file(path)
         except PublishedFileError:
             refused += 1
-    print(refused, before // 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(refused, before, peak())
 
 
 if __name__ == "__main__":

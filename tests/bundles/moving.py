@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from pathlib import Path
 
 import torch
+from peak_memory import peak
 
 from gradstyle.bundles.published.files import read_file
-
-
-def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def main(path: Path) -> None:

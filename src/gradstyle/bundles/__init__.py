@@ -1,5 +1,6 @@
 """Bundles: the format on disk, readers of published checkpoints, and the catalogue of those that can be pulled."""
 
-from .bundle import Bundle, BundleError, Domain
+from .bundle import Bundle
+from .manifest import BundleError, Domain
 
 __all__ = ["Bundle", "BundleError", "Domain"]

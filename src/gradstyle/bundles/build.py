@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..edits import Edit
-from .bundle import Bundle, BundleError, Domain
+from .bundle import Bundle
+from .manifest import BundleError, Domain
 from .published import open_published
 
 

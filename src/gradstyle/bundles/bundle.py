@@ -7,14 +7,13 @@ first asked for. What is on disk is never executed and is checked before it is u
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,50 +22,22 @@ from ..edits import Edit
 from ..encoder import Encoder, EncoderConfig
 from ..methods import METHODS, Method
 from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from ..tensors import read_tensors, write_tensors
+from ..tensors import read_shapes, read_tensors, write_tensors
+from .blueprint import ImpossibleShapes, blueprint, differences
 from .catalog import home
 from .config import from_json, to_json
+from .manifest import FORMAT, MANIFEST, BundleError, Domain, Manifest, PartInfo, read_manifest
 
-FORMAT = 1
-MANIFEST = "bundle.json"
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+Device: TypeAlias = torch.device | str
 
-
-class BundleError(ValueError):
-    """A bundle that cannot be used, with the reason and what to do."""
-
-
-@dataclass(frozen=True)
-class Domain:
-    """What the photos of a bundle show and how they are brought to a square."""
-
-    name: str = "unknown"
-    aspect: tuple[int, int] = (1, 1)  # width : height; photos that are not square are padded and cropped back
-    crop: str = "none"  # how faces are cut out before they are edited: ffhq, celeba, or none
-
-    def __post_init__(self) -> None:
-        if min(self.aspect) < 1:
-            raise ValueError(f"aspect is two positive numbers, got {self.aspect!r}")
-
-
-@dataclass(frozen=True)
-class PartInfo:
-    file: str
-    sha256: str
-    config: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What `bundle.json` says."""
-
-    format: int
-    name: str
-    resolution: int
-    domain: Domain = Domain()
-    fingerprint: str = ""  # of the generator's weights: edits name it
-    origin: str = ""
-    licence: str = ""
-    parts: dict[str, PartInfo] = field(default_factory=dict)
+CONFIGS: dict[str, type] = {
+    "generator": GeneratorConfig,
+    "encoder": EncoderConfig,
+    "discriminator": DiscriminatorConfig,
+    **{name: method.Config for name, method in METHODS.items()},
+}
+PARTS = [*CONFIGS, "edits"]
 
 
 @dataclass
@@ -86,7 +57,7 @@ class Bundle:
         self.name, self.domain, self.origin, self.licence = name, domain or Domain(), origin, licence
         self.fingerprint = ""
         self._parts: dict[str, _Part] = {}
-        self._built: dict[tuple[str, torch.dtype | None], nn.Module] = {}
+        self._built: dict[tuple[str, torch.dtype | None, torch.device], nn.Module] = {}
 
     # ---- what is in it
 
@@ -94,15 +65,14 @@ class Bundle:
         return part in self._parts
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
+        return (part for part in PARTS if part in self._parts)
 
     @property
     def methods(self) -> list[str]:
-        """The methods that this bundle can edit with."""
-        with_weights = [name for name in METHODS if name in self._parts]
-        return (["e4e"] if {"generator", "encoder"} <= set(self._parts) else []) + [
-            m for m in with_weights if m != "e4e"
-        ]
+        """The methods that this bundle can edit with, the one that keeps most of a photo first."""
+        if "generator" not in self or "encoder" not in self:
+            return []
+        return [name for name in METHODS if name in self or name == "e4e"]  # e4e has no weights of its own
 
     def config(self, part: str) -> Any:
         return self._part(part).config
@@ -112,48 +82,44 @@ class Bundle:
         resolution: int = self.config("generator").resolution
         return resolution
 
-    def state(self, part: str, dtype: torch.dtype | None = None) -> Mapping[str, Tensor]:
-        """The weights of one part alone."""
+    def state(self, part: str, dtype: torch.dtype | None = None, device: Device = "cpu") -> dict[str, Tensor]:
+        """The weights of one part alone, as they are stored unless `dtype` is given."""
         found = self._part(part)
-        if found.state is not None:
-            return found.state if dtype is None else {k: _cast(v, dtype) for k, v in found.state.items()}
-        assert found.file is not None
-        return read_tensors(found.file, dtype, found.sha256)[0]
+        if found.file is not None:
+            return read_tensors(found.file, dtype, found.sha256, device)[0]
+        state = found.state or {}
+        return {k: v.to(device, dtype if v.is_floating_point() else None) for k, v in state.items()}
 
-    def generator(self, dtype: torch.dtype | None = torch.float32) -> Generator:
-        built = self._build("generator", Generator, dtype)
-        assert isinstance(built, Generator)
+    def generator(self, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Generator:
+        """`dtype` None: as stored, which may be a half precision that crawls on a CPU."""
+        built = self._build("generator", Generator, dtype, device)
         built.fingerprint = self.fingerprint
         return built
 
-    def encoder(self, dtype: torch.dtype | None = torch.float32) -> Encoder:
-        built = self._build("encoder", Encoder, dtype)
-        assert isinstance(built, Encoder)
-        return built
+    def encoder(self, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Encoder:
+        return self._build("encoder", Encoder, dtype, device)
 
-    def discriminator(self, dtype: torch.dtype | None = torch.float32) -> Discriminator:
-        built = self._build("discriminator", Discriminator, dtype)
-        assert isinstance(built, Discriminator)
-        return built
+    def discriminator(self, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Discriminator:
+        return self._build("discriminator", Discriminator, dtype, device)
 
-    def method(self, name: str, dtype: torch.dtype | None = torch.float32) -> Method[Any]:
+    def method(self, name: str, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Method[Any]:
         """A method on this bundle's generator and encoder, which all methods share."""
         if name not in METHODS:
             raise BundleError(f"there is no method {name!r}; methods are {', '.join(METHODS)}")
         if name not in self.methods:
             raise BundleError(f"bundle {self.name!r} has no {name}; it has {', '.join(self.methods) or 'no method'}")
-        generator, encoder = self.generator(dtype), self.encoder(dtype)
-        if name not in self:  # e4e has no weights of its own
-            return METHODS[name](generator, encoder, METHODS[name].Config())
-        built = self._build(name, lambda config: METHODS[name](generator, encoder, config), dtype)
-        assert isinstance(built, Method)
-        return built
+        generator, encoder = self.generator(dtype, device), self.encoder(dtype, device)
+        if name not in self:
+            return METHODS[name](generator, encoder)
+        return self._build(name, lambda config: METHODS[name](generator, encoder, config), dtype, device)
 
     @property
     def edits(self) -> dict[str, Edit]:
         """The edits by name; none if the bundle has none."""
-        if "edits" not in self._parts:
+        if "edits" not in self:
             return {}
+        if (file := self._part("edits").file) is not None:
+            self._check_edits(str(file), read_shapes(file))
         state = self.state("edits", torch.float32)
         names = dict.fromkeys(key.rpartition("/")[0] for key in state)
         return {n: Edit(n, state.get(f"{n}/w"), state.get(f"{n}/s"), self.fingerprint) for n in names}
@@ -166,22 +132,30 @@ class Bundle:
         self.put_state(part, module.config, state)
 
     def put_state(self, part: str, config: Any, state: Mapping[str, Tensor]) -> None:
-        self._kind(part)
+        if part not in CONFIGS:
+            raise BundleError(f"{part!r} is no part that holds weights; those are {', '.join(CONFIGS)}")
         if part == "generator":
-            self.fingerprint = fingerprint(state)
+            new = fingerprint(state)
+            if "edits" in self and new != self.fingerprint:
+                raise BundleError(
+                    f"the edits are for generator {self.fingerprint}, not for {new}: put_edits({{}}) first"
+                )
+            self.fingerprint = new
         self._parts[part] = _Part(config, state)
-        self._built = {key: built for key, built in self._built.items() if key[0] != part}
+        stale = (part,) if part in METHODS else tuple(CONFIGS)  # methods stand on the generator and the encoder
+        self._built = {key: built for key, built in self._built.items() if key[0] not in stale}
 
     def put_edits(self, edits: Mapping[str, Edit]) -> None:
         """Replace the edits. An edit of another generator is refused."""
         state: dict[str, Tensor] = {}
         for name, edit in edits.items():
             if edit.generator and edit.generator != self.fingerprint:
-                raise BundleError(
-                    f"edit {name!r} is for generator {edit.generator}, this bundle's is {self.fingerprint}"
-                )
+                raise BundleError(f"edit {name!r} is for generator {edit.generator}, this one is {self.fingerprint}")
             state |= {f"{name}/{axis}": v for axis, v in (("w", edit.w), ("s", edit.s)) if v is not None}
-        self._parts["edits"] = _Part({}, state)
+        self._parts.pop("edits", None)
+        if state:
+            self._check_edits(f"bundle {self.name!r}", state)
+            self._parts["edits"] = _Part({}, state)
 
     # ---- on disk
 
@@ -192,42 +166,36 @@ class Bundle:
         manifest = read_manifest(folder)
         bundle = cls(manifest.name, manifest.domain, manifest.origin, manifest.licence)
         bundle.fingerprint = manifest.fingerprint
-        for name, info in manifest.parts.items():
-            if name != "edits" and name not in METHODS and name not in _KINDS:
-                raise BundleError(f"{folder / MANIFEST}: unknown part {name!r}; a newer GradStyle may know it")
-            config: Any = {}
-            if name != "edits":
-                config = _checked(folder, lambda: from_json(_config_type(name), info.config, f"parts.{name}.config"))  # noqa: B023
-            bundle._parts[name] = _Part(config, file=folder / info.file, sha256=info.sha256)
+        try:
+            for name, info in manifest.parts.items():
+                if name not in PARTS:
+                    raise ValueError(f"unknown part {name[:80]!r}; a newer GradStyle may know it")
+                config: Any = {}
+                if name in CONFIGS:
+                    config = from_json(CONFIGS[name], info.config, f"parts.{name}.config")
+                bundle._parts[name] = _Part(config, file=folder / info.file, sha256=info.sha256)
+            bundle._check_sizes(manifest.resolution)
+        except ValueError as error:
+            raise BundleError(f"{folder / MANIFEST}: {error}") from error
         return bundle
 
     def save(self, path: str | os.PathLike[str], dtype: torch.dtype | None = None, overwrite: bool = False) -> Path:
         """Write the folder as a whole or not at all; an existing one is kept unless `overwrite` is set."""
         target = Path(path)
-        if target.exists() and not overwrite:
-            raise BundleError(f"{target} exists: choose another name or overwrite it")
-        if target.exists() and not (target / MANIFEST).is_file() and any(target.iterdir() if target.is_dir() else [1]):
-            raise BundleError(f"{target} is not a bundle and is not replaced")
-        if "generator" not in self._parts:
+        if "generator" not in self:
             raise BundleError(f"bundle {self.name!r} has no generator to save")
+        _check_target(target, overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
-            parts = {}
-            for name, part in self._parts.items():
-                file = folder / f"{name}.safetensors"
-                sha256 = part.sha256
-                if part.file is not None and dtype is None and sha256 is not None:
-                    shutil.copyfile(part.file, file)
-                else:
-                    sha256 = write_tensors(file, self.state(name), dtype=dtype)
-                parts[name] = PartInfo(file.name, sha256, to_json(part.config))
-            manifest = Manifest(
+            parts = {name: self._write(name, folder, dtype) for name in self}
+            Manifest(
                 FORMAT, self.name, self.resolution, self.domain, self.fingerprint, self.origin, self.licence, parts
-            )
-            (folder / MANIFEST).write_text(json.dumps(to_json(manifest), indent=2) + "\n")
+            ).write(folder)
             folder.chmod(0o755)
             _swap(folder, target)
+        except ValueError as error:
+            raise BundleError(f"{target} is not written: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return target
@@ -236,61 +204,59 @@ class Bundle:
 
     def _part(self, name: str) -> _Part:
         if name not in self._parts:
-            raise BundleError(f"bundle {self.name!r} has no {name}; it has {', '.join(self._parts) or 'nothing'}")
+            raise BundleError(f"bundle {self.name!r} has no {name}; it has {', '.join(self) or 'nothing'}")
         return self._parts[name]
 
-    @staticmethod
-    def _kind(part: str) -> None:
-        if part not in _KINDS and part not in METHODS:
-            raise BundleError(f"there is no part {part!r}; parts are {', '.join([*_KINDS, *METHODS, 'edits'])}")
-
-    def _build(self, part: str, make: Any, dtype: torch.dtype | None) -> nn.Module:
+    def _build(
+        self, part: str, make: Callable[[Any], AnyModule], dtype: torch.dtype | None, device: Device
+    ) -> AnyModule:
         """Build a module without initialising it, and give it the part's weights."""
-        if (part, dtype) in self._built:
-            return self._built[part, dtype]
-        found = self._part(part)
-        with torch.device("meta"):
-            module: nn.Module = make(found.config)
-        state = self.state(part, dtype)
-        where = f"{found.file or self.name}: {part}"
-        needed = module.own_state() if isinstance(module, Method) else module.state_dict()
-        _compare(where, needed, state)
-        module.load_state_dict(dict(state), strict=False, assign=True)
-        module.eval().requires_grad_(False)
-        self._built[part, dtype] = module
-        return module
+        key = part, dtype, torch.device(device)
+        if key not in self._built:
+            found = self._part(part)
+            where = found.file or f"bundle {self.name!r}, {part}"
+            try:
+                with blueprint():
+                    module = make(found.config)
+            except ImpossibleShapes as error:
+                raise BundleError(f"{where}: no {part} is made as {MANIFEST} says: {error}") from error
+            needed = module.own_state() if isinstance(module, Method) else module.state_dict()
+            wrong = differences(needed, (found.state or {}) if found.file is None else read_shapes(found.file))
+            if wrong:
+                raise BundleError(f"{where}: the weights do not fit what {MANIFEST} says; {wrong}")
+            module.load_state_dict(self.state(part, dtype, device), strict=False, assign=True)
+            self._built[key] = module.eval().requires_grad_(False)
+        return cast(AnyModule, self._built[key])
 
+    def _write(self, part: str, folder: Path, dtype: torch.dtype | None) -> PartInfo:
+        found, file = self._parts[part], folder / f"{part}.safetensors"
+        if found.file is not None and found.sha256 is not None and dtype is None:
+            shutil.copyfile(found.file, file)
+            return PartInfo(file.name, found.sha256, to_json(found.config))
+        return PartInfo(file.name, write_tensors(file, self.state(part), dtype=dtype), to_json(found.config))
 
-_KINDS: dict[str, type] = {
-    "generator": GeneratorConfig,
-    "encoder": EncoderConfig,
-    "discriminator": DiscriminatorConfig,
-}
+    def _check_sizes(self, resolution: int) -> None:
+        generator = self.config("generator")
+        if generator.resolution != resolution:
+            raise ValueError(f"a bundle of {resolution} px whose generator has {generator.resolution} px")
+        if "encoder" in self:
+            encoder = self.config("encoder")
+            given, taken = [encoder.codes, encoder.w_dim], [generator.codes, generator.w_dim]
+            if given != taken:
+                raise ValueError(f"its encoder gives codes {given}, its generator takes {taken}")
 
-
-def _config_type(part: str) -> type:
-    return _KINDS.get(part) or METHODS[part].Config
-
-
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def _compare(where: str, needed: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    missing = [name for name in needed if name not in state]
-    extra = [name for name in state if name not in needed]
-    differing = [
-        f"{name} is {list(state[name].shape)}, needed {list(needed[name].shape)}"
-        for name in needed
-        if name in state and state[name].shape != needed[name].shape
-    ]
-    problems = [
-        f"{len(names)} {what}: {', '.join(names[:10])}{' …' if len(names) > 10 else ''}"
-        for what, names in (("missing", missing), ("unknown", extra), ("of another shape", differing))
-        if names
-    ]
-    if problems:
-        raise BundleError(f"{where}: the weights do not fit what bundle.json says; " + "; ".join(problems))
+    def _check_edits(self, where: str, shapes: Mapping[str, Tensor]) -> None:
+        config = self.config("generator")
+        with blueprint():
+            channels = sum(Generator(config).style_widths)
+        fitting = {"w": ([1, config.w_dim], [config.codes, config.w_dim]), "s": ([channels],)}
+        for key, like in shapes.items():
+            name, _, axis = key.rpartition("/")
+            if not name or len(name) > 80 or not name.isprintable() or name != name.strip() or set(name) & set("/,="):
+                raise BundleError(f"{where}: an edit's name is a word or a few without / , and =, got {name[:80]!r}")
+            if list(like.shape) not in fitting.get(axis, ()) or not like.is_floating_point():
+                needed = " or ".join(map(str, fitting.get(axis, ()))) or "no such thing"
+                raise BundleError(f"{where}: edit {name!r} holds {axis[:80]!r} of {list(like.shape)}, needed {needed}")
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
@@ -309,55 +275,33 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 def find_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     """A bundle's folder by path, or by name under `home()/bundles`."""
     given = Path(path_or_name)
-    named = home() / "bundles" / given
-    for folder in (given, named) if len(given.parts) == 1 and not given.is_absolute() else (given,):
+    for folder in (given, home() / "bundles" / given) if given.name == str(given) else (given,):
         if (folder / MANIFEST).is_file():
             return folder
     if given.exists():
         raise BundleError(f"{given} is not a bundle: it has no {MANIFEST}. `gradstyle bundle import` reads checkpoints")
-    known = installed()
+    known = ", ".join(installed()) or "none yet"
     raise BundleError(
-        f"there is no bundle {str(given)!r}: neither a folder nor one of {', '.join(known) or 'the (no) bundles'} "
-        f"in {home() / 'bundles'}"
+        f"there is no bundle {str(given)!r}, neither a folder nor in {home() / 'bundles'} (there: {known})"
     )
 
 
 def installed() -> list[str]:
     """Names of the bundles in the user's folder."""
-    folder = home() / "bundles"
-    return sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}")) if folder.is_dir() else []
+    found = (home() / "bundles").glob(f"[!.]*/{MANIFEST}")  # a dot: one that is being written
+    return sorted(path.parent.name for path in found)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    try:
-        if path.stat().st_size > 16 << 20:
-            raise BundleError(f"{path}: larger than any manifest is")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BundleError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        version = values.get("format") if isinstance(values, dict) else None
-        raise BundleError(
-            f"{path}: format {version!r}, this GradStyle reads format {FORMAT}; a newer one may be needed"
-        )
-    manifest: Manifest = _checked(folder, lambda: from_json(Manifest, values, "bundle"))
-    for name, info in manifest.parts.items():
-        if Path(info.file).name != info.file or not info.file.endswith(".safetensors") or "\\" in info.file:
-            raise BundleError(f"{path}: part {name!r} names the file {info.file!r}, which is not a file of the bundle")
-        if (folder / info.file).is_symlink() or not (folder / info.file).is_file():
-            raise BundleError(f"{path}: part {name!r} is missing its file {info.file}")
-    generator = manifest.parts.get("generator")
-    if generator is None or generator.config.get("resolution") != manifest.resolution:
-        raise BundleError(f"{path}: a bundle of {manifest.resolution} px needs a generator of that resolution")
-    return manifest
-
-
-def _checked(folder: Path, build: Any) -> Any:
-    try:
-        return build()
-    except ValueError as error:
-        raise BundleError(f"{folder / MANIFEST}: {error}") from error
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not overwrite:
+        raise BundleError(f"{target} exists: choose another name or overwrite it")
+    held = [path.name for path in target.iterdir()] if target.is_dir() else [target.name]
+    foreign = [name for name in held if name != MANIFEST and not name.endswith(".safetensors")]
+    if foreign or (held and MANIFEST not in held):
+        named = ", ".join(sorted(foreign or held)[:5])
+        raise BundleError(f"{target} is no bundle, or not only one, and is not replaced: it holds {named}")
 
 
 def _swap(new: Path, target: Path) -> None:

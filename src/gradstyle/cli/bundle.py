@@ -64,7 +64,8 @@ def import_(
 @app.command(cls=Command)
 def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name.")]) -> None:
     """Say what a bundle holds, where it is from, and how large it is."""
-    from ..bundles.bundle import find_bundle, read_manifest
+    from ..bundles.bundle import find_bundle
+    from ..bundles.manifest import read_manifest
 
     folder = find_bundle(bundle)
     manifest = read_manifest(folder)
@@ -88,8 +89,9 @@ def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name."
 @app.command("list", cls=Command)
 def list_() -> None:
     """Show the installed bundles and the published checkpoints that can be pulled."""
-    from ..bundles.bundle import find_bundle, installed, read_manifest
+    from ..bundles.bundle import find_bundle, installed
     from ..bundles.catalog import CATALOG
+    from ..bundles.manifest import read_manifest
 
     here = Table("bundle", "domain", "px", "parts", title="installed", title_justify="left", box=None)
     for name in installed():

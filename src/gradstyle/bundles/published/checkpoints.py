@@ -16,11 +16,13 @@ from ...edits import Edit
 from ...encoder import Encoder, EncoderConfig
 from ...losses.face import UNITS, FaceNetwork
 from ...stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from ..blueprint import blueprint
 from . import hfgi, names, sdic, styleres
 from .errors import PublishedFileError
 from .files import read_file
 from .inert import Record
 
+MOST_TENSORS = 10_000  # of one network; SDIC with all it stands on has 1,500
 Section = Mapping[str, Tensor]
 Parts = dict[str, tuple[Any, dict[str, Tensor]]]
 
@@ -42,8 +44,8 @@ def open_published(path: Path) -> Published:
     for recognise in (_nvidia_pickle, _styleres, _encoder_decoder, _rosinality, _flat, _face, _directions):
         try:
             found = recognise(tree, path.stem)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        except Exception as error:  # whoever wrote the file chose what a converter meets
+            reason = f"{str(error.args[0])[:80]!r} is missing" if isinstance(error, KeyError) else str(error)
             raise PublishedFileError(f"{path}: it looks like {_LOOKS[recognise.__name__]}, but {reason}") from error
         if found is not None:
             return found
@@ -73,12 +75,12 @@ def _nvidia_pickle(tree: Any, stem: str) -> Published | None:
         for key, wanted in (("c_dim", 0), ("img_channels", 3)):
             if source.state.get(key, wanted) != wanted:
                 raise ValueError(f"its {key} is {source.state[key]!r}; only unconditional RGB networks are supported")
-        found.parts["generator"] = _nvidia_generator(source.state_dict(), _clamp(source))
+        found.parts["generator"] = _nvidia_generator(_weights(source.state_dict()), _clamp(source))
     if isinstance(tree.get("D"), Record):
         record = tree["D"]
         epilogue = record.state["_modules"]["b4"].state["_modules"].get("mbstd")
         group = epilogue.state.get("group_size") if isinstance(epilogue, Record) else None
-        found.parts["discriminator"] = _nvidia_discriminator(record.state_dict(), _clamp(record), group or 4)
+        found.parts["discriminator"] = _nvidia_discriminator(_weights(record.state_dict()), _clamp(record), group or 4)
     return found
 
 
@@ -119,9 +121,9 @@ def _rosinality(tree: Any, stem: str) -> Published | None:
     if not isinstance(tree, dict) or not isinstance(tree.get("g_ema"), dict):
         return None
     found = Published("a StyleGAN2 checkpoint")
-    found.parts["generator"] = _rosinality_generator(tree["g_ema"], tree.get("latent_avg"), found.notes)
+    found.parts["generator"] = _rosinality_generator(_weights(tree["g_ema"]), tree.get("latent_avg"), found.notes)
     if isinstance(tree.get("d"), dict):
-        found.parts["discriminator"] = _rosinality_discriminator(tree["d"])
+        found.parts["discriminator"] = _rosinality_discriminator(_weights(tree["d"]))
     return found
 
 
@@ -193,7 +195,7 @@ def _encoder_decoder(tree: Any, stem: str) -> Published | None:
     state = tree.get("state_dict") if isinstance(tree, dict) else None
     if not isinstance(state, dict) or not any(str(key).startswith("decoder.") for key in state):
         return None
-    sections = _sections(state)
+    sections = _sections(_weights(state))
     latent_avg = tree.get("latent_avg", state.get("latent_avg"))
     found = Published("an e4e checkpoint")
     found.parts["generator"] = _rosinality_generator(sections["decoder"], latent_avg, found.notes)
@@ -213,13 +215,15 @@ def _styleres(tree: Any, stem: str) -> Published | None:
     if not isinstance(tree, dict) or not isinstance(tree.get("generator_smooth"), dict):
         return None
     found = Published("a StyleRes checkpoint")
-    state = tree["generator_smooth"]
+    state = _weights(tree["generator_smooth"])
     plain = {key: value for key, value in state.items() if ".modify_feature_" not in key}
     found.parts["generator"] = _nvidia_generator(plain, 256.0)
     if found.parts["generator"][0].mapping_layers == 0:
         found.notes.append("the file has no mapping network: it edits photos, but cannot sample or train StyleRes")
     if isinstance(tree.get("e4e"), dict):
-        found.parts["encoder"] = _encoder(tree["e4e"], tree.get("latent_avg"), found.parts["generator"][0].codes)
+        found.parts["encoder"] = _encoder(
+            _weights(tree["e4e"]), tree.get("latent_avg"), found.parts["generator"][0].codes
+        )
     _add(found, "styleres", styleres.convert, {"generator_smooth": state})
     return found
 
@@ -262,7 +266,7 @@ def _face(tree: Any, stem: str) -> Published | None:
     if count not in UNITS:
         raise names.Mismatch(f"an IR backbone of {count} units is not known")
     squeeze, affine = "body.0.res_layer.5.fc1.weight" in state, "output_layer.4.weight" in state
-    with torch.device("meta"):
+    with blueprint():
         network = FaceNetwork(UNITS[count], squeeze, affine).eval()
     backbone = names.ir_backbone(UNITS[count])
 
@@ -309,16 +313,22 @@ def _edit(name: str, w: Tensor) -> Edit:
 
 def _empty(kind: Callable[[Any], Any], config: Any) -> Any:
     """A module of names and shapes alone."""
-    with torch.device("meta"):
+    with blueprint():
         return kind(config)
+
+
+def _weights(section: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """What a section holds of tensors under names, and nothing else that it may hold."""
+    if len(section) > MOST_TENSORS:
+        raise names.Mismatch(f"it holds {len(section):,} weights in one place, more than any network known here")
+    return {key: value for key, value in section.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
 def _sections(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     sections: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         section, _, rest = key.partition(".")
-        if isinstance(value, Tensor):
-            sections.setdefault(section, {})[rest] = value
+        sections.setdefault(section, {})[rest] = value
     return sections
 
 
@@ -330,7 +340,7 @@ def _tensors(tree: Any) -> dict[str, Tensor] | None:
         return None
     if any(isinstance(value, dict) for value in tree.values()):
         tree = {f"{s}.{k}": v for s, part in tree.items() if isinstance(part, dict) for k, v in part.items()}
-    return {str(k).removeprefix("module."): v for k, v in tree.items() if isinstance(v, Tensor)} or None
+    return {key.removeprefix("module."): value for key, value in _weights(tree).items()} or None
 
 
 def _array(value: Any) -> Tensor | None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...stylegan2 import DiscriminatorConfig, GeneratorConfig
+from ..blueprint import listed
 
 
 class Mismatch(ValueError):
@@ -42,23 +43,19 @@ def take(
         if [n for n in tensor.shape if n != 1] != [n for n in like.shape if n != 1]:
             differing.append(f"{theirs} is {list(tensor.shape)}, needed {list(like.shape)}")
             continue
+        if like.is_floating_point() and not tensor.is_floating_point():
+            differing.append(f"{theirs} is of {tensor.dtype}, needed floating-point values")
+            continue
         state[name] = tensor.reshape(like.shape)
     pattern = re.compile("|".join(f"(?:{p})" for p in unused) or r"(?!)")
     extra = [key for key in published if key not in used and not pattern.search(key)]
-    problems = [_list("missing", missing), _list("of another shape", differing), _list("unknown", extra)]
-    if any(problems):
-        raise Mismatch("; ".join(problem for problem in problems if problem))
+    kinds = {"missing": missing, "of another shape": differing, "unknown": extra}
+    if any(kinds.values()):
+        raise Mismatch("; ".join(listed(what, names) for what, names in kinds.items() if names))
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise Mismatch(f"{rename(name)} holds values that are not finite")
     return state
-
-
-def _list(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return f"{len(names)} {what}: {', '.join(names[:10])}{more}"
 
 
 # ---- StyleGAN2 as rosinality names it: e4e, HFGI and SDIC checkpoints
