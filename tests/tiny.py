@@ -1,8 +1,9 @@
-"""Networks of a few thousand weights, pictures made of noise, and distances: what most tests stand on."""
+"""Networks and methods of a few thousand weights, pictures made of noise, and distances: what most tests stand on."""
 
 from __future__ import annotations
 
 from math import inf, log10
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,49 @@ from torch.nn import functional as F
 from gradstyle.draws import Draws
 from gradstyle.edits import Edit
 from gradstyle.encoder import Encoder, EncoderConfig
+from gradstyle.methods import METHODS, Method
+from gradstyle.methods.e4e import E4EConfig
+from gradstyle.methods.gradstyle import GradStyleConfig, Stage
+from gradstyle.methods.hfgi import HFGIConfig
 from gradstyle.methods.method import TrainingContext
+from gradstyle.methods.sdic import SDICConfig
+from gradstyle.methods.styleres import StyleResConfig
 from gradstyle.stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+
+Module = TypeVar("Module", bound=nn.Module)
 
 GENERATOR = GeneratorConfig(32, 32, 32, mapping_layers=2, channel_base=1024, channel_max=32)
 ENCODER = EncoderConfig(
     8, 32, 64, units=(1, 1, 1, 1), widths=(8, 16, 32, 64), feature_width=64, head_width=32, coarse=3, middle=5
 )
+CONFIGS: dict[str, Any] = {  # layers 3 and 4 are 16 px, half the image's side
+    "gradstyle": GradStyleConfig(
+        (Stage(1, "c3"), Stage(3, "p2"), Stage(4, "p1")), residual_width=16, residual_units=2, blocks=2, head_width=16
+    ),
+    "styleres": StyleResConfig(layer=3, width=16, reduced=8, extraction_units=2, branch_units=2),
+    "sdic": SDICConfig(
+        layer=3,
+        working_size=32,
+        photo_widths=(6, 8, 10),
+        half_width=6,
+        match_width=8,
+        planes=8,
+        volume_widths=(4, 6, 8),
+        head_width=6,
+        head_units=2,
+        map_widths=(8,),
+        shift_side=16,
+    ),
+    "hfgi": HFGIConfig(layer=3, aligner_widths=(4, 6, 8, 8), consultation_widths=(4, 6, 8), units=2),
+    "e4e": E4EConfig(),
+}
+
+
+def method(name: str, config: Any = None, shaken: bool = True) -> Method[Any]:
+    """A method as after some training, or with `shaken=False` as before it."""
+    torch.manual_seed(0)
+    made = METHODS[name](generator(), encoder(), config or CONFIGS[name])
+    return (shake(made) if shaken else made).eval()
 
 
 def generator(seed: int = 0) -> Generator:
@@ -34,6 +71,7 @@ def encoder(seed: int = 1) -> Encoder:
     torch.manual_seed(seed)
     made = Encoder(ENCODER)
     made.mean_codes.normal_()
+    _shake_statistics(made)
     return made
 
 
@@ -51,14 +89,22 @@ def an_edit(scale: float = 1.0, seed: int = 4) -> Edit:
     return Edit("test", torch.randn(8, 32, generator=torch.Generator().manual_seed(seed)) * scale)
 
 
-def shake(module: nn.Module, seed: int = 5) -> nn.Module:
-    """Move every parameter, so that layers that start at zero count, and BatchNorm statistics, so that they do."""
+def shake(module: Module, seed: int = 5) -> Module:
+    """Move what learns, so that layers that start at zero count, and BatchNorm statistics, so that they do."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
+    _shake_statistics(module)
     return module
+
+
+def _shake_statistics(module: nn.Module) -> None:
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            norm.running_mean.uniform_(-0.1, 0.1)
+            norm.running_var.uniform_(0.5, 1.5)
 
 
 def coarse(a: Tensor, b: Tensor) -> Tensor:
@@ -75,9 +121,10 @@ def context(seed: int = 0, judge: nn.Module | None = None, rank: int = 0, world:
     return TrainingContext(coarse, who, judge, draws=Draws(seed, rank, world))
 
 
-def far(ours: Tensor, theirs: Tensor) -> float:
-    """Relative L2 distance."""
-    return float((ours.detach().double() - theirs.double()).norm() / theirs.double().norm())
+def far(ours: Tensor, theirs: Any) -> float:
+    """Relative L2 distance to a tensor or an array."""
+    reference = torch.as_tensor(theirs).detach().double()
+    return float((ours.detach().double() - reference).norm() / reference.norm())
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import TypeAlias
 
 import torch
@@ -83,10 +85,10 @@ class Edit:
 Edits: TypeAlias = Edit | Sequence[Edit]
 
 
-def combine(edits: Edits) -> list[Edit]:
-    """The edits that change anything, in a list."""
-    every: Iterable[Edit] = [edits] if isinstance(edits, Edit) else edits
-    return [edit for edit in every if edit]
+def combine(edits: Edits) -> Edit | None:
+    """What some edits add up to; None if that changes nothing."""
+    every = [edits] if isinstance(edits, Edit) else edits
+    return (reduce(add, every) or None) if every else None
 
 
 def _scaled(offset: Tensor | None, amount: float) -> Tensor | None:

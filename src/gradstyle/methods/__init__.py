@@ -12,10 +12,10 @@ from .styleres import StyleRes
 METHODS: dict[str, type[Method[Any]]] = {m.name: m for m in (GradStyle, StyleRes, SDIC, HFGI, E4E)}
 
 __all__ = [
+    "E4E",
     "HFGI",
     "METHODS",
     "SDIC",
-    "E4E",
     "GradStyle",
     "Inversion",
     "Losses",

@@ -31,12 +31,8 @@ class E4E(Method[E4EInversion]):
     Config = E4EConfig
     Keeps = E4EInversion
 
-    def __init__(self, generator: Generator, encoder: Encoder, config: E4EConfig | None = None) -> None:
-        super().__init__(generator, encoder)
-        self.config = config or E4EConfig()
-
     def invert(self, photo: Tensor, codes: Codes | None = None) -> E4EInversion:
-        return E4EInversion(self.encoder(photo)[0] if codes is None else codes)
+        return E4EInversion(self.codes_of(photo, codes))
 
     def reconstruct(self, inversion: E4EInversion) -> Tensor:
         return self.generator(inversion.codes)  # type: ignore[no-any-return]

@@ -142,20 +142,20 @@ class HFGI(Method[HFGIInversion]):
     """
 
     name = "hfgi"
+    config: HFGIConfig
     Config = HFGIConfig
     Keeps = HFGIInversion
 
     def __init__(self, generator: Generator, encoder: Encoder, config: HFGIConfig | None = None) -> None:
-        super().__init__(generator, encoder)
-        self.config = config = config or HFGIConfig()
-        if config.layer >= generator.config.layers:
-            raise ValueError(f"layer {config.layer}: this generator's layers are 0 … {generator.config.layers - 1}")
+        super().__init__(generator, encoder, config)
+        config = self.config
+        self.check_layer(config.layer)
         self.aligner = Aligner(config.aligner_widths, config.units)
         width = generator.config.width(config.layer)
         self.consultation = Consultation(config.consultation_widths, config.units, width)
 
     def invert(self, photo: Tensor, codes: Codes | None = None) -> HFGIInversion:
-        codes = self.encoder(photo)[0] if codes is None else codes
+        codes = self.codes_of(photo, codes)
         canvas, image = self.draw(codes)
         distortion = fit(photo, self.side) - image
         return HFGIInversion(codes, distortion, self.consult(canvas, self.aligner(distortion, image)))

@@ -149,10 +149,13 @@ class Method(nn.Module, ABC, Generic[Kept]):
 
     generator: Generator
     encoder: Encoder
+    config: Any
 
     def __init__(self, generator: Generator, encoder: Encoder, config: Any = None) -> None:
         super().__init__()
         self.config = self.Config() if config is None else config
+        if type(self.config) is not self.Config:
+            raise ValueError(f"{self.name} takes a {self.Config.__name__}, got a {type(config).__name__}")
         if encoder.config.codes != generator.config.codes or encoder.config.w_dim != generator.config.w_dim:
             raise ValueError(
                 f"the encoder gives codes [{encoder.config.codes}, {encoder.config.w_dim}], "
@@ -187,44 +190,59 @@ class Method(nn.Module, ABC, Generic[Kept]):
 
     def render_each(self, inversion: Kept, edits: Sequence[Edits]) -> Tensor:
         """One picture for every entry of `edits` and photo of the inversion, entry by entry, in one pass."""
-        if type(inversion) is not self.Keeps:
-            raise ValueError(
-                f"{self.name} renders a {self.Keeps.__name__}, got a {type(inversion).__name__}: "
-                f"invert the photo with {self.name} first"
-            )
-        wanted = [combine(entry) for entry in edits]
-        moved = [self._moved(entry, inversion.codes) for entry in wanted if entry]
+        self._check_inversion(inversion)
+        for entry in edits:
+            self._check_edits(entry)
+        totals = [combine(entry) for entry in edits]
+        moved = [total.apply(inversion.codes) for total in totals if total is not None]
         drawn: list[Tensor] = []
         if moved:
             many = inversion if len(moved) == 1 else inversion.repeat(len(moved))
             drawn = list(torch.split(self.redraw(many, Codes.cat(moved)), len(inversion)))
-        if len(moved) == len(wanted):
+        if len(moved) == len(totals) > 0:
             return torch.cat(drawn)
         plain = self.reconstruct(inversion)
-        return torch.cat([drawn.pop(0) if entry else plain for entry in wanted])
-
-    def _moved(self, edits: Sequence[Edit], codes: Codes) -> Codes:
-        here = self.generator.fingerprint
-        for edit in edits:
-            if here and edit.generator and edit.generator != here:
-                raise ValueError(f"edit {edit.name!r} is for generator {edit.generator}, this one is {here}")
-            codes = edit.apply(codes)
-        return codes
+        return torch.cat([plain[:0], *(plain if total is None else drawn.pop(0) for total in totals)])
 
     def encode(self, photo: Tensor, codes: Codes | None) -> tuple[Codes, Taps]:
         """Codes and features of a photo from one pass of the encoder."""
+        self._check_photo(photo, codes)
         taps = self.encoder.features(photo)
         return (self.encoder.codes(taps) if codes is None else codes), taps
+
+    def codes_of(self, photo: Tensor, codes: Codes | None) -> Codes:
+        """Codes alone, for a method that reads no feature: where they are given, the encoder does not run."""
+        self._check_photo(photo, codes)
+        return self.encoder(photo)[0] if codes is None else codes
+
+    def check_layer(self, layer: int) -> None:
+        """No method reads or writes a feature finer than half the image's side, else their ranking means nothing."""
+        shapes = self.generator.config
+        if not 0 <= layer <= shapes.layers - 3:
+            raise ValueError(
+                f"layer {layer}: a method works on maps of at most half the image's side, "
+                f"those are layers 0 … {shapes.layers - 3} of a {shapes.resolution} px generator"
+            )
 
     def own_state(self) -> dict[str, Tensor]:
         """What the method has learned, without the generator and the encoder it stands on."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith(("generator.", "encoder."))}
 
     def load_own(self, state: Mapping[str, Tensor], assign: bool = False) -> None:
-        report = self.load_state_dict(state, strict=False, assign=assign)
-        missing = [key for key in report.missing_keys if not key.startswith(("generator.", "encoder."))]
-        if missing or report.unexpected_keys:
-            raise ValueError(f"{self.name}: missing {missing[:10]}, unexpected {report.unexpected_keys[:10]}")
+        """Take over what `own_state` gave, all of it and nothing else."""
+        own = self.own_state()
+        problems = {
+            "missing": [key for key in own if key not in state],
+            "unknown": [key for key in state if key not in own],
+            "of another shape": [
+                f"{key} is {list(state[key].shape)}, needed {list(own[key].shape)}"
+                for key in own
+                if key in state and state[key].shape != own[key].shape
+            ],
+        }
+        if found := [f"{len(keys)} {what}: {', '.join(keys[:10])}" for what, keys in problems.items() if keys]:
+            raise ValueError(f"these weights are not {self.name}'s; {'; '.join(found)}")
+        self.load_state_dict(state, strict=False, assign=assign)
 
     def train(self, mode: bool = True) -> Self:
         """The generator and the encoder never train: parameters, statistics and mode stay."""
@@ -232,6 +250,53 @@ class Method(nn.Module, ABC, Generic[Kept]):
         self.generator.eval()
         self.encoder.eval()
         return self
+
+    # ---- what all methods refuse, before any work is done
+
+    def _check_photo(self, photo: Tensor, codes: Codes | None) -> None:
+        if not photo.is_floating_point():
+            raise ValueError(f"photos are floats in [-1, 1], got {photo.dtype}")
+        if photo.ndim != 4 or photo.shape[1] != 3 or photo.shape[2] != photo.shape[3] or not photo.numel():
+            raise ValueError(f"photos are square RGB, [N, 3, side, side] in [-1, 1], got {list(photo.shape)}")
+        if codes is not None:
+            self._check_codes(codes, "the given")
+            if len(codes) != len(photo):
+                raise ValueError(f"{len(photo)} photos need as many codes, got {len(codes)}")
+
+    def _check_codes(self, codes: Codes, whose: str) -> None:
+        shapes, found = self.generator.config, list(codes.w.shape[1:])
+        if found != [shapes.codes, shapes.w_dim]:
+            raise ValueError(
+                f"{whose} codes are {found} for each photo, "
+                f"this {shapes.resolution} px generator takes [{shapes.codes}, {shapes.w_dim}]"
+            )
+
+    def _check_inversion(self, inversion: Inversion) -> None:
+        if type(inversion) is not self.Keeps:
+            raise ValueError(
+                f"{self.name} renders a {self.Keeps.__name__}, got a {type(inversion).__name__}: "
+                f"invert the photo with {self.name} first"
+            )
+        self._check_codes(inversion.codes, "the inversion's")
+
+    def _check_edits(self, edits: Edits) -> None:
+        here, shapes = self.generator.fingerprint, self.generator.config
+        every = [edits] if isinstance(edits, Edit) else list(edits)
+        if not all(isinstance(edit, Edit) for edit in every):
+            raise ValueError(f"{self.name} renders Edit values, got {edits!r}: an Editor finds edits by their names")
+        for edit in every:
+            if here and edit.generator and edit.generator != here:
+                raise ValueError(f"edit {edit.name!r} is for generator {edit.generator}, this one is {here}")
+            if edit.w is not None and (edit.w.shape[0] not in (1, shapes.codes) or edit.w.shape[1] != shapes.w_dim):
+                raise ValueError(
+                    f"edit {edit.name!r} moves codes {list(edit.w.shape)}, "
+                    f"this {shapes.resolution} px generator takes [{shapes.codes}, {shapes.w_dim}]"
+                )
+            if edit.s is not None and len(edit.s) != sum(self.generator.style_widths):
+                raise ValueError(
+                    f"edit {edit.name!r} moves {len(edit.s)} style channels, "
+                    f"this {shapes.resolution} px generator has {sum(self.generator.style_widths)}"
+                )
 
 
 def at_encoder_size(image: Tensor, side: int) -> Tensor:

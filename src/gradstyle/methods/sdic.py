@@ -310,15 +310,14 @@ class SDICInversion(Inversion):
 
 class SDIC(Method[SDICInversion]):
     name = "sdic"
+    config: SDICConfig
     Config = SDICConfig
     Keeps = SDICInversion
 
     def __init__(self, generator: Generator, encoder: Encoder, config: SDICConfig | None = None) -> None:
-        super().__init__(generator, encoder)
-        self.config = config = config or SDICConfig()
-        shapes = generator.config
-        if not 0 <= config.layer < shapes.layers:
-            raise ValueError(f"layer must be in 0 … {shapes.layers - 1}, got {config.layer!r}")
+        super().__init__(generator, encoder, config)
+        config, shapes = self.config, generator.config
+        self.check_layer(config.layer)
         reached = config.working_size / 2 ** len(config.map_widths)
         if reached != shapes.side(config.layer):
             raise ValueError(
@@ -330,7 +329,7 @@ class SDIC(Method[SDICInversion]):
         self.code = CodeCompensation(config, shapes.codes, shapes.w_dim)
 
     def invert(self, photo: Tensor, codes: Codes | None = None) -> SDICInversion:
-        codes = self.encoder(photo)[0] if codes is None else codes
+        codes = self.codes_of(photo, codes)
         canvas = self.generator.run(self.generator.start(codes), codes, to=self.config.layer)
         first = self.generator.run(canvas, codes).image
         side = self.config.working_size

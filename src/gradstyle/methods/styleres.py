@@ -126,19 +126,15 @@ class StyleResInversion(Inversion):
 
 class StyleRes(Method[StyleResInversion]):
     name = "styleres"
+    config: StyleResConfig
     Config = StyleResConfig
     Keeps = StyleResInversion
 
     def __init__(self, generator: Generator, encoder: Encoder, config: StyleResConfig | None = None) -> None:
-        super().__init__(generator, encoder)
-        self.config = config = config or StyleResConfig()
-        shapes = generator.config
-        if config.layer >= shapes.layers or 2 * shapes.side(config.layer) > shapes.resolution:
-            raise ValueError(
-                f"layer {config.layer} is finer than half the side of {shapes.resolution} px images: "
-                f"layer {shapes.layers - 4} is the finest upsampling one that StyleRes may use here"
-            )
-        width = shapes.width(config.layer)
+        super().__init__(generator, encoder, config)
+        config = self.config
+        self.check_layer(config.layer)
+        width = generator.config.width(config.layer)
         self.e1 = ResidualEncoder(config, encoder.config.width(config.tap), width)
         self.e2 = ResidualTransform(config, width)
 
