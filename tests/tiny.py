@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf, log10
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from gradstyle.methods import METHODS, Method
 from gradstyle.methods.e4e import E4EConfig
 from gradstyle.methods.gradstyle import GradStyleConfig, Stage
 from gradstyle.methods.hfgi import HFGIConfig
-from gradstyle.methods.method import TrainingContext
+from gradstyle.methods.method import Losses, TrainingContext
 from gradstyle.methods.sdic import SDICConfig
 from gradstyle.methods.styleres import StyleResConfig
 from gradstyle.stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
@@ -119,6 +120,19 @@ def who(a: Tensor, b: Tensor) -> Tensor:
 
 def context(seed: int = 0, judge: nn.Module | None = None, rank: int = 0, world: int = 1) -> TrainingContext:
     return TrainingContext(coarse, who, judge, draws=Draws(seed, rank, world))
+
+
+def training(learning: nn.Module, loss: Callable[[], Losses], term: str, rate: float, steps: int = 20) -> list[float]:
+    """What a term was at each step of training on the whole loss."""
+    optimizer = torch.optim.Adam([p for p in learning.parameters() if p.requires_grad], rate)
+    values = []
+    for _ in range(steps):
+        losses = loss()
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+        values.append(losses.terms[term].item())
+    return values
 
 
 def far(ours: Tensor, theirs: Any) -> float:

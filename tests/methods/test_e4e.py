@@ -150,14 +150,7 @@ def test_fakes_are_one_of_the_different_codes_of_each_photo() -> None:
 @pytest.mark.parametrize("term", TERMS)
 def test_each_term_falls_when_it_alone_is_trained(term: str) -> None:
     loss, surroundings = encoder_loss(1000, **{name: float(name == term) for name in TERMS})
-    optimizer = torch.optim.Adam(loss.encoder.parameters(), 1e-3)
-    values = []
-    for _ in range(20):
-        losses = loss(tiny.photos(), surroundings)
-        optimizer.zero_grad()
-        losses.total.backward()
-        optimizer.step()
-        values.append(losses.terms[term].item())
+    values = tiny.training(loss.encoder, lambda: loss(tiny.photos(), surroundings), term, 1e-3)
     assert values[-1] < 0.9 * values[0], values
 
 

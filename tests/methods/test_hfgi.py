@@ -148,14 +148,7 @@ def test_an_encoder_of_another_size_than_four_times_the_feature() -> None:
 def test_each_term_falls_when_it_alone_is_trained(term: str) -> None:
     alone = {name: float(name == term) for name in ("pixel", "perceptual", "identity", "alignment")}
     made = method(dataclasses.replace(TINY, **alone), shaken=False).train()
-    optimizer = torch.optim.Adam([p for p in made.parameters() if p.requires_grad], 5e-3)
-    values = []
-    for _ in range(20):
-        losses = made.training_loss(tiny.photos(), tiny.context())
-        optimizer.zero_grad()
-        losses.total.backward()
-        optimizer.step()
-        values.append(losses.terms[term].item())
+    values = tiny.training(made, lambda: made.training_loss(tiny.photos(), tiny.context()), term, 5e-3)
     assert values[-1] < 0.8 * values[0], values
 
 

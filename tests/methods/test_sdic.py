@@ -121,15 +121,7 @@ def test_an_edit_moves_the_compensated_codes_and_keeps_what_was_added() -> None:
 def test_each_term_falls_when_it_is_trained_alone(term: str) -> None:
     none = dict.fromkeys(("pixel", "perceptual", "identity", "feature", "code"), 0.0)
     made = method(replace(TINY, **(none | {term: 1.0})), shaken=False).train()
-    optimizer = torch.optim.Adam([p for p in made.parameters() if p.requires_grad], 3e-3)
-    values = []
-    for _ in range(20):
-        losses = made.training_loss(tiny.photos(), tiny.context())
-        assert losses.total.item() == pytest.approx(losses.terms[term].item())
-        losses.total.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        values.append(losses.terms[term].item())
+    values = tiny.training(made, lambda: made.training_loss(tiny.photos(), tiny.context()), term, 3e-3)
     assert sum(values[-3:]) < 0.9 * sum(values[:3]), values
 
 

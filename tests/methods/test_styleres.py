@@ -253,13 +253,7 @@ def test_each_term_falls_when_it_is_what_is_trained(term: str) -> None:
     made = method(replace(TINY, **{name: float(name == term) for name in WEIGHTS})).train()
     judge = tiny.discriminator() if term == "adversarial" else None
     seed = next(s for s in range(99) if (Draws(s).uniform(2) < 0.5).tolist() == [False, True])
-    learned = [p for p in made.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=2e-3)
-    values = []
-    for _ in range(15):
-        losses = made.training_loss(tiny.photos(), tiny.context(seed, judge))
-        values.append(float(losses.terms[term].detach()))
-        optimizer.zero_grad()
-        losses.total.backward()
-        optimizer.step()
+    values = tiny.training(
+        made, lambda: made.training_loss(tiny.photos(), tiny.context(seed, judge)), term, 2e-3, steps=15
+    )
     assert values[-1] < 0.9 * values[0], values
