@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train a generator, and what stands on it.", no_args_is_help=True)
 
 DataArgument = Annotated[Path, typer.Argument(help="Pictures: a folder (nested), a zip, a tar or a folder of tars.")]
-RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name, or a .toml file.")]
+RecipeOption = Annotated[
+    str, typer.Option("--recipe", "-r", help="faces-64, faces-128, cars-128, paper-1024, or a .toml file.")
+]
 RunOption = Annotated[Path, typer.Option("--out", "-o", help="The run's folder.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Change a value of the recipe.", metavar="KEY=VALUE")
 ]
 MinutesOption = Annotated[float | None, typer.Option(help="Stop, with a snapshot, after this time.", min=0)]
 ImagesOption = Annotated[int | None, typer.Option(help="Stop when the run has seen so many pictures.", min=1)]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, with its own recipe.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")]
 SplitOption = Annotated[
     str | None,
-    typer.Option(help="Only pictures that FILE lists, or whose COLUMN in the CSV is VALUE.", metavar="FILE[:COLUMN=VALUE]"),
+    typer.Option(
+        help="Only pictures that FILE lists, or whose COLUMN in the CSV is VALUE.", metavar="FILE[:COLUMN=VALUE]"
+    ),
 ]
 CacheOption = Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, even where there is a GPU.")]
@@ -100,8 +104,8 @@ def _train(
         outcome = start(
             Request(kind, data, out, recipe, overrides, given, resume=resume, cache=cache, device=device), budget, line
         )
-    done = outcome.progress.images >= outcome.goal
-    console.print(f"{outcome.progress.images:,} images seen; " + ("the run is done" if done else "go on with --resume"))
+    ended = "the run is done" if outcome.done else "go on with --resume"
+    console.print(f"{outcome.progress.images:,} images seen; {ended}")
     if outcome.signal is not None:
         raise typer.Exit(128 + outcome.signal)
 
@@ -119,7 +123,7 @@ def _split(text: str) -> str:
 def generator(
     data: DataArgument,
     out: RunOption,
-    recipe: RecipeOption = "faces-64",
+    recipe: RecipeOption = "",
     start: Annotated[Path | None, typer.Option(help="A bundle or published weights to start from.")] = None,
     changes: SetOption = None,
     minutes: MinutesOption = None,
@@ -147,3 +151,14 @@ def export(
 
     bundle = write(run, out, name, half, force)
     console.print(f"{', '.join(bundle)} in {out}")
+
+
+@app.command(cls=Command)
+def plot(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The picture; RUN/curves.png if not given.")] = None,
+) -> None:
+    """Draw how a run's losses went."""
+    from ..training.plot import plot as draw
+
+    console.print(f"curves in {draw(run, out or run / 'curves.png')}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -110,7 +110,8 @@ class Painter(nn.Module):
         self.generator = generator
 
     def forward(self, latents: Latents) -> tuple[Tensor, Tensor]:
-        first, second = self.generator.map(latents.z.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(dim=1)
+        z = latents.z
+        first, second = self.generator.map(z.flatten(0, 1)).reshape(len(z), 2, -1).unbind(dim=1)
         layers = torch.arange(self.generator.config.codes, device=first.device)
         second_rules = (layers >= latents.cut[:, None])[:, :, None]  # [N, codes, 1]
         w = torch.where(second_rules, second[:, None], first[:, None])  # [N, codes, w_dim]
@@ -120,7 +121,6 @@ class Painter(nn.Module):
 class GeneratorTraining(Trainable[GeneratorRecipe]):
     kind: ClassVar[str] = "generator"
     Recipe: ClassVar[type[Recipe]] = GeneratorRecipe
-    losses = ("generator", "discriminator", "r1")
 
     def __init__(self, setup: Setup[GeneratorRecipe]) -> None:
         super().__init__(setup)
@@ -158,6 +158,11 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         # are called as they are. Either way accelerate's precision holds: it is put around their forward.
         self.synced_painter, self.synced_discriminator = engine.prepare(self.painter, discriminator)
         self.step_generator, self.step_discriminator = engine.prepare(*self.optimisers.values())
+        # What torch.compile makes cannot be differentiated twice: R1 and path length take the plain modules.
+        self.fast_painter, self.fast_discriminator = self.synced_painter, self.synced_discriminator
+        if recipe.loop.compile:
+            self.fast_painter = torch.compile(self.synced_painter)
+            self.fast_discriminator = torch.compile(self.synced_discriminator)
 
     def begin(self) -> None:
         if start := self.inputs.get("start"):
@@ -185,7 +190,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         losses = []
         for latents in self.latents(count).split(self.recipe.loop.parts):
             with self.engine.accumulate(self.synced_painter):
-                images, _ = self.synced_painter(latents)
+                images, _ = self.fast_painter(latents)
                 loss = generator_loss(self.score(self.discriminator, self.seen(images)))
                 self.engine.backward(loss)
             losses.append(loss.detach())
@@ -216,7 +221,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
                 fake, _ = self.painter(latents)
             with self.engine.accumulate(self.synced_discriminator):
                 both = torch.cat([self.seen(real), self.seen(fake)])
-                on_real, on_fake = self.score(self.synced_discriminator, both).chunk(2)
+                on_real, on_fake = self.score(self.fast_discriminator, both).chunk(2)
                 loss = discriminator_loss(on_real, on_fake)
                 self.engine.backward(loss)
             losses.append(loss.detach())
@@ -262,7 +267,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         cut = torch.where(mixed < self.recipe.mixing, 1 + where * (config.codes - 1), config.codes).long()
         sides = [config.side(layer) for layer in range(config.layers)]
         flat = self.normal(count, sum(side * side for side in sides))
-        planes = flat.split([side * side for side in sides], dim=1)
+        planes = torch.split(flat, [side * side for side in sides], dim=1)
         noise = tuple(plane.reshape(count, 1, side, side) for plane, side in zip(planes, sides))
         return Latents(z.to(device), cut.to(device), noise)
 
@@ -277,12 +282,12 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
     def seen(self, images: Tensor) -> Tensor:
         return images if self.recipe.augment.mode == "off" else self.augment(images, self.draws)
 
-    def score(self, discriminator: nn.Module, images: Tensor) -> Tensor:
+    def score(self, discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Scores of images whose groups are consecutive rows; the module wants them a stride apart."""
         group = self.recipe.networks.group
-        strided = images.unflatten(0, (-1, group)).transpose(0, 1).flatten(0, 1)
+        strided = images.reshape(-1, group, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
         scores: Tensor = discriminator(strided)
-        return scores.unflatten(0, (group, -1)).T.flatten()  # [N]
+        return scores.reshape(group, -1).T.flatten()  # [N]
 
     # ---- what comes of it
 
@@ -337,10 +342,10 @@ def start_weights(path: Path) -> Bundle:
     return bundle
 
 
-def _take(start: str, part: str, module: nn.Module, state: Mapping[str, Tensor], config: Any) -> None:
+def _take(start: str, part: str, module: Generator | Discriminator, state: Mapping[str, Tensor], config: Any) -> None:
     own = module.state_dict()
     if {key: value.shape for key, value in state.items()} != {key: value.shape for key, value in own.items()}:
-        wanted, given = dataclasses.asdict(module.config), dataclasses.asdict(config)  # type: ignore[arg-type]
+        wanted, given = dataclasses.asdict(module.config), dataclasses.asdict(config)
         differing = [f"{key} {given[key]!r} (recipe: {wanted[key]!r})" for key in wanted if given[key] != wanted[key]]
         raise ValueError(f"the {part} of {start} is not the recipe's: {', '.join(differing)}. Set networks.* to match")
     module.load_state_dict(dict(state))

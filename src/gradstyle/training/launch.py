@@ -35,10 +35,10 @@ class Request:
     kind: str
     data: Path
     out: Path
-    recipe: str = ""
+    recipe: str
     overrides: Sequence[str] = ()
     inputs: Mapping[str, str] | None = None
-    resume: bool = False
+    resume: bool = False  # go on with the run that is there, if there is one
     cache: Path | None = None
     device: str | None = None
 
@@ -46,14 +46,14 @@ class Request:
 @dataclass(frozen=True)
 class Outcome:
     progress: Progress
-    signal: int | None
-    goal: int
+    done: bool  # to the recipe's end
+    signal: int | None  # what stopped it, if a signal did
 
 
 def start(request: Request, budget: Budget, meter: Meter) -> Outcome:
     """Begin a run, or go on with it from its last good snapshot."""
     kind = trainable(request.kind)
-    found = Run.find(request.out) if request.resume else None
+    found = Run.find(request.out) if request.resume and Run.exists(request.out) else None
     recipe = _recipe(kind, request, found)
     engine = engine_for(recipe.loop, request.device)
     with engine.main_process_first():
@@ -68,7 +68,8 @@ def start(request: Request, budget: Budget, meter: Meter) -> Outcome:
     run: Run | None = None
     if engine.is_main_process:
         if found is None:
-            info = RunInfo.now(request.kind, str(request.data), images.fingerprint, len(images), inputs)
+            name, data = request.recipe, str(request.data.absolute())
+            info = RunInfo.now(request.kind, name, data, images.fingerprint, len(images), inputs)
             run = Run.create(request.out, info, recipe)
         else:
             run = found
@@ -79,14 +80,25 @@ def start(request: Request, budget: Budget, meter: Meter) -> Outcome:
         meter.say("no snapshot was taken yet: starting again")
     engine.wait_for_everyone()
     progress, caught = train(training, images, run, budget, meter, None if last is None else last[1])
-    return Outcome(progress, caught, recipe.loop.images)
+    done = progress.images >= recipe.loop.images
+    if run is not None and done:
+        meter.say(f"the result is in {run.result}")
+        training.export(request.out.name).save(run.result, overwrite=True)
+    return Outcome(progress, done, caught)
 
 
 def _recipe(kind: type[Trainable[Any]], request: Request, found: Run | None) -> Recipe:
     if found is None:
+        if not request.recipe:
+            raise ValueError(f"a new run needs a recipe: --recipe {' or '.join(recipes.names())}")
         return recipes.load(kind.Recipe, request.kind, request.recipe, request.overrides)
     if found.info.kind != request.kind:
         raise ValueError(f"{request.out} trains a {found.info.kind}, not a {request.kind}")
+    if request.recipe not in ("", found.info.recipe):
+        raise ValueError(
+            f"{request.out} has its own recipe, made from {found.info.recipe}: leave --recipe {request.recipe} out, "
+            "and change values by --set"
+        )
     return stored_recipe(kind, request.out, request.overrides)
 
 

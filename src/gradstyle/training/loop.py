@@ -1,4 +1,4 @@
-"""The loop that trains everything. Processes, gradients and precision are accelerate's; the losses are the trainable's."""
+"""The loop that trains everything: processes, gradients and precision are accelerate's, losses the trainable's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -63,7 +62,6 @@ class Trainable(ABC, Generic[R]):
 
     modules: dict[str, nn.Module]  # all that a snapshot keeps; averages too
     optimisers: dict[str, Optimizer]  # as made, with the recipe's learning rates
-    losses: tuple[str, ...] = ()  # terms worth a place in the progress line
 
     def __init__(self, setup: Setup[R]) -> None:
         self.recipe, self.engine, self.draws, self.inputs = setup.recipe, setup.engine, setup.draws, setup.inputs
@@ -139,7 +137,6 @@ def engine_for(recipe: LoopRecipe, device: str | None = None) -> Accelerator:
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=recipe.parts, sync_with_dataloader=False, adjust_scheduler=False
         ),
-        dynamo_backend="inductor" if recipe.compile else "no",
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=False)],
     )
     if recipe.batch % (engine.num_processes * recipe.parts):
@@ -154,7 +151,7 @@ def computes_in_bf16(precision: str, on_cpu: bool) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if not on_cpu:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(supported and supported())
 

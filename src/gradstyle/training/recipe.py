@@ -54,7 +54,7 @@ class LoopRecipe:
     snapshot_minutes: float = 10.0
     look_every: int = 4  # steps between two looks at losses, clock and signals; each look waits for a GPU
     largest_loss: float = 1e6  # above this a run has diverged, even if it is still finite
-    compile: bool = False  # torch.compile what is prepared; slow to start, off on CPUs
+    compile: bool = False  # torch.compile the passes that are differentiated once; slow to start
 
     def __post_init__(self) -> None:
         for name in ("batch", "parts", "images", "look_every"):
@@ -88,7 +88,9 @@ def load(kind: type[R], table: str, name: str | Path, overrides: Sequence[str] =
     """The recipe of one training: `[data]` and `[table]` of a file, or of a recipe by name, and `key=value`s."""
     file = Path(name) if Path(name).suffix == ".toml" else FOLDER / f"{name}.toml"
     if not file.is_file():
-        raise ValueError(f"there is no recipe {str(name)!r}{_nearest(str(name), names())}; known are {', '.join(names())}")
+        raise ValueError(
+            f"there is no recipe {str(name)!r}{_nearest(str(name), names())}; known are {', '.join(names())}"
+        )
     tables = read_toml(file)
     if table not in tables:
         raise ValueError(f"{file.name} has no [{table}]; it has {', '.join(key for key in tables)}")

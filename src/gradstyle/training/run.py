@@ -1,12 +1,12 @@
 """A run's folder: what was asked for, what came of it, and everything that is needed to go on.
 
-    recipe.toml   the whole recipe, no value left to a default
-    run.json      what is trained, on which data, with which versions
-    log.jsonl     one line a look
-    tensorboard/  the same, where TensorBoard is installed
-    previews/     a sheet of pictures at each snapshot, by step
-    snapshots/    the last two
-    bundle/       the result
+recipe.toml   the whole recipe, no value left to a default
+run.json      what is trained, on which data, with which versions
+log.jsonl     one line a look
+tensorboard/  the same, where TensorBoard is installed
+previews/     a sheet of pictures at each snapshot, by step
+snapshots/    the last two
+bundle/       the result
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class RunInfo:
     """What `run.json` says."""
 
     kind: str
+    recipe: str  # its name; what it says stands in recipe.toml
     data: str
     fingerprint: str  # of the data and their framing
     pictures: int
@@ -47,11 +48,11 @@ class RunInfo:
     versions: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
-    def now(kind: str, data: str, fingerprint: str, pictures: int, inputs: Mapping[str, str]) -> RunInfo:
+    def now(kind: str, recipe: str, data: str, fingerprint: str, pictures: int, inputs: Mapping[str, str]) -> RunInfo:
         found = {name: importlib.metadata.version(name) for name in TOLD if importlib.util.find_spec(name)}
         found |= {"python": platform.python_version(), "system": platform.platform(), "cuda": str(torch.version.cuda)}
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        return RunInfo(kind, data, fingerprint, pictures, dict(inputs), command, found)
+        return RunInfo(kind, recipe, data, fingerprint, pictures, dict(inputs), command, found)
 
 
 class Run:
@@ -66,14 +67,20 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, info: RunInfo, recipe: Recipe) -> Run:
-        """A new run. A folder that holds anything already is not touched."""
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            hint = "go on with it by --resume, or give another --out" if (folder / INFO).exists() else "give another --out"
-            raise ValueError(f"{folder} exists and is not empty: {hint}")
+        """A new run. A folder that holds anything else is not touched."""
+        if folder.exists():
+            begun = folder.is_dir() and all(RECIPE in file.name or INFO in file.name for file in folder.iterdir())
+            if (folder / INFO).exists() or not begun:  # begun: killed before it was a run
+                hint = "go on with it by --resume, or give" if (folder / INFO).exists() else "give"
+                raise ValueError(f"{folder} exists and is not empty: {hint} another --out")
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder, info)
         run.describe(recipe)
         return run
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        return (folder / INFO).is_file()
 
     @classmethod
     def find(cls, folder: Path) -> Run:
@@ -94,6 +101,10 @@ class Run:
     @property
     def snapshots(self) -> Path:
         return self.folder / "snapshots"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "bundle"
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         return snapshot.save(self.snapshots, step, state)

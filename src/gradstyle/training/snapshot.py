@@ -36,15 +36,17 @@ def save(folder: Path, number: int, state: Mapping[str, Any]) -> Path:
         return _write(folder, number, state)
     except (OSError, SafetensorError) as error:
         first = error
-    last, *older = [*reversed(listed(folder)), None]
-    for path in filter(None, older):  # make room by all but the last good one, and try once more
+    there = listed(folder)
+    for path in there[:-1]:  # make room by all but the last good one, and try once more
         shutil.rmtree(path, ignore_errors=True)
     try:
         return _write(folder, number, state)
     except (OSError, SafetensorError):
         _sweep(folder)
-        kept = f"the last good snapshot is {last}" if last else "there is no earlier one"
-        raise SnapshotError(f"snapshot {number} could not be written ({first}); {kept}. Make room and --resume") from first
+        kept = f"the last good snapshot is {there[-1]}" if there else "there is no earlier one"
+        raise SnapshotError(
+            f"snapshot {number} could not be written ({first}); {kept}. Make room and --resume"
+        ) from first
 
 
 def _write(folder: Path, number: int, state: Mapping[str, Any]) -> Path:
@@ -134,7 +136,9 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 def restore_module(name: str, module: nn.Module, state: Mapping[str, Tensor]) -> None:
     own = module.state_dict()
-    wrong = sorted(key for key in {*own, *state} if key not in own or key not in state or own[key].shape != state[key].shape)
+    wrong = sorted(
+        key for key in {*own, *state} if key not in own or key not in state or own[key].shape != state[key].shape
+    )
     if wrong:
         raise ValueError(
             f"the snapshot's {name} has other weights than the recipe's: {', '.join(wrong[:5])}"
