@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,12 @@ class Editor:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if not bundle.methods:
-            raise BundleError(f"bundle {bundle.name!r} cannot edit: it has no encoder")
+            raise BundleError(f"bundle {bundle.name!r} cannot edit photos: it has no encoder")
         self.bundle = bundle
-        self.device = torch.device(device) if device is not None else best_device()
+        self.device = device_of(device)
         self.dtype = dtype
         self.edits = bundle.edits
-        self._method: Method[Any] = bundle.method(method or bundle.methods[0], dtype)
-        self._method.to(self.device)
+        self._method: Method[Any] = bundle.method(method or bundle.methods[0], dtype, self.device)
 
     @property
     def method(self) -> str:
@@ -71,11 +71,12 @@ class Editor:
 
     def edit(self, photo: Photo, edits: Wanted = ()) -> Photo:
         """A photo edited, in one go."""
-        return to_photo(self.render(self.invert(photo), edits)[0], self.bundle.domain.aspect)
+        wanted = self.find(edits)  # a wrong name costs no inversion
+        return to_photo(self.render(self.invert(photo), wanted)[0], self.bundle.domain.aspect)
 
-    def load_inversion(self, path: Path) -> Inversion:
+    def load_inversion(self, path: str | os.PathLike[str]) -> Inversion:
         """Read an inversion that this editor's method has saved."""
-        loaded: Inversion = self._method.Keeps.load(path)
+        loaded: Inversion = self._method.Keeps.load(Path(path))
         return loaded.map(lambda x: x.to(self.device))
 
     def find(self, edits: Wanted) -> Edits:
@@ -83,10 +84,11 @@ class Editor:
         if isinstance(edits, str):
             edits = parse_edits(edits)
         if isinstance(edits, Mapping):
-            return [amount * self._named(name) for name, amount in edits.items()]
+            return [amount * self.edit_named(name) for name, amount in edits.items()]
         return edits
 
-    def _named(self, name: str) -> Edit:
+    def edit_named(self, name: str) -> Edit:
+        """One of the bundle's edits, as far as its direction was stored."""
         if name in self.edits:
             return self.edits[name]
         near = get_close_matches(name, self.edits, n=3)
@@ -105,19 +107,31 @@ def load(
 
 
 def parse_edits(text: str) -> dict[str, float]:
-    """`"smile=2, age=-1"` as names and amounts."""
-    wanted = {}
-    for part in text.split(","):
-        name, _, amount = part.partition("=")
+    """`"smile=2, age=-1"` as names and amounts; a name that comes again adds up. An empty text is no edit."""
+    wanted: dict[str, float] = {}
+    for part in text.split(",") if text.strip() else ():
+        name, _, amount = (word.strip() for word in part.partition("="))
         try:
-            wanted[name.strip()] = float(amount)
+            number = float(amount)
         except ValueError:
             raise ValueError(f"an edit is NAME=AMOUNT, such as smile=2, got {part.strip()!r}") from None
+        if not isfinite(number):
+            raise ValueError(f"the amount of an edit is a number, got {part.strip()!r}")
+        wanted[name] = wanted.get(name, 0.0) + number
     return wanted
 
 
-def best_device() -> torch.device:
-    """A CUDA device if there is one, Apple's GPU if there is that, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def device_of(wanted: torch.device | str | None) -> torch.device:
+    """The device that was asked for, if it is there; else a CUDA device, Apple's GPU, or the CPU."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted is None:
+        return torch.device(next(name for name, found in there.items() if found))
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise ValueError(f"device is cpu, cuda, cuda:1 … or mps, got {str(wanted)!r}") from None
+    if not there.get(device.type, True) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise ValueError(
+            f"there is no device {str(device)!r} here; {', '.join(n for n, found in there.items() if found)}"
+        )
+    return device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,9 +61,10 @@ def differences(needed: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> st
     return "; ".join(listed(what, names) for what, names in kinds.items() if names)
 
 
-def listed(what: str, names: list[str]) -> str:
+def listed(what: str, names: Sequence[str]) -> str:
+    """How many there are, and the first ten."""
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return f"{len(names)} {what}: {', '.join(names[:10])}{more}"
+    return f"{len(names)} {what}: {', '.join(name[:200] for name in names[:10])}{more}"
 
 
 def _shown(tensor: Tensor) -> str:

@@ -37,6 +37,11 @@ class Published:
     needs: tuple[str, ...] = ()
     notes: str = ""
 
+    @property
+    def aspect(self) -> tuple[int, int]:
+        """Width and height of its photos, which are padded to the square."""
+        return (4, 3) if self.domain == "cars" else (1, 1)
+
 
 _NVIDIA = "NVIDIA Source Code License: non-commercial"
 _MIT_ON_NVIDIA = "MIT; its generator is NVIDIA's: non-commercial"

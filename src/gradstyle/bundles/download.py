@@ -138,6 +138,8 @@ def unpack(archive: Path, member: str) -> Path:
                 raise DownloadError(f"{target} differs from what {archive} holds: move it away and pull again")
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DownloadError(f"{archive} is damaged ({error}): delete it and pull again") from error
+    except RuntimeError as error:  # encrypted, or packed in a way that this Python does not know
+        raise DownloadError(f"{archive} cannot be unpacked here ({error}): unpack it by hand") from error
     return target
 
 

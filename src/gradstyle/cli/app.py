@@ -1,4 +1,4 @@
-"""What all verbs share: how errors are shown, how amounts of work are shown."""
+"""What all verbs share: how errors are shown, how amounts of work are shown, what is not overwritten."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.text import Text
 
 console = Console()
 errors = Console(stderr=True)
@@ -22,15 +23,22 @@ class Command(typer.core.TyperCommand):
         try:
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
-            errors.print(f"[bold red]error:[/] {_escaped(error)}", soft_wrap=True, highlight=False)
+            message = str(error) or type(error).__name__
+            errors.print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=True)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            errors.print("stopped")
+        except KeyboardInterrupt as stopped:  # a download says what it has kept
+            errors.print(Text(printable(str(stopped) or "stopped")), soft_wrap=True)
             raise typer.Exit(130) from None
 
 
-def _escaped(error: Exception) -> str:
-    return str(error).replace("[", r"\[")
+def printable(text: str) -> str:
+    """One line without control characters: names in files are chosen by whoever made the files."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str, style: str = "") -> None:
+    """A line for the person, as it stands: not wrapped, and nothing in it is markup."""
+    console.print(Text(printable(text), style), soft_wrap=True)
 
 
 @contextmanager
@@ -61,3 +69,11 @@ def writable(path: Path, force: bool) -> Path:
     if path.exists() and not force:
         raise ValueError(f"{path} exists; give another --out, or --force to overwrite it")
     return path
+
+
+def picture_target(path: Path, force: bool) -> Path:
+    """Before the work: a place where a picture may be written, under a name that says which kind."""
+    from ..photos import check_picture_name
+
+    check_picture_name(path)
+    return writable(path, force)

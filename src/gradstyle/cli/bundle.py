@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from .app import Command, ForceOption, console, download_bar
+from .app import Command, ForceOption, console, download_bar, printable, say
 
 app = typer.Typer(help="Import, inspect, list and fetch bundles.", no_args_is_help=True)
 
@@ -23,7 +24,8 @@ IntoOption = Annotated[
 @app.command("import", cls=Command)
 def import_(
     checkpoints: Annotated[
-        list[Path], typer.Argument(help="Published files: .pt, .pkl, .pth, .npy, .npz, .safetensors.")
+        list[Path],
+        typer.Argument(help="Published files: .pt, .pkl, .pth, .npy, .npz, .safetensors, or a zip with one of them."),
     ],
     name: NameOption = None,
     out: IntoOption = None,
@@ -38,51 +40,52 @@ def import_(
     What a file holds is told by its content. Several files make one bundle: a generator, an encoder, a method,
     directions. Nothing in the files is ever run.
     """
-    from ..bundles import BundleError, Domain
+    from ..bundles import Domain
     from ..bundles.build import build
-    from ..bundles.catalog import home
 
     try:
         width, height = (int(side) for side in aspect.split(":"))
     except ValueError:
         raise ValueError(f"--aspect is WIDTH:HEIGHT, such as 4:3, got {aspect!r}") from None
     title = name or checkpoints[0].stem
-    target = out or home() / "bundles" / title
-    if target.exists() and not force:
-        raise BundleError(f"{target} exists; give another --name or --out, or --force to replace it")
+    target = _target(title, out, force)
     with console.status("reading"):
         bundle, notes = build(title, checkpoints, Domain(domain, (width, height)), licence)
     for note in notes:
-        console.print(f"[dim]{note}[/]", highlight=False)
+        say(note, "dim")
     with console.status("writing"):
         import torch
 
         bundle.save(target, torch.float16 if half else None, overwrite=force)
-    console.print(f"{title}: {', '.join(bundle)} in {target}", highlight=False)
+    say(f"{title}: {', '.join(bundle)} in {target}")
 
 
 @app.command(cls=Command)
 def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name.")]) -> None:
     """Say what a bundle holds, where it is from, and how large it is."""
+    from ..bundles import Bundle
     from ..bundles.bundle import find_bundle
     from ..bundles.manifest import read_manifest
 
     folder = find_bundle(bundle)
-    manifest = read_manifest(folder)
+    manifest, opened = read_manifest(folder), Bundle.load(folder)
+    width, height = manifest.domain.aspect
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {
         "name": manifest.name,
         "folder": str(folder),
-        "domain": f"{manifest.domain.name}, {manifest.resolution} px",
-        "origin": manifest.origin,
-        "licence": manifest.licence,
-        "generator": manifest.fingerprint,
+        "domain": f"{manifest.domain.name}, {manifest.resolution} px" + f", {width}:{height}" * (width != height),
+        "methods": ", ".join(opened.methods) or "none: it has no encoder",
+        "edits": ", ".join(opened.edits) or "none",
+        "origin": manifest.origin or "not said",
+        "licence": manifest.licence or "not said",
+        "fingerprint": manifest.fingerprint,
     }
-    for key, value in rows.items():
-        table.add_row(f"[bold]{key}[/]", value or "not said")
     for name, part in manifest.parts.items():
         size = (folder / part.file).stat().st_size / 2**20
-        table.add_row(f"[bold]{name}[/]", f"{size:,.1f} MB, sha256 {part.sha256[:12]}…")
+        rows[name] = f"{size:,.1f} MB, sha256 {part.sha256[:12]}…"
+    for key, value in rows.items():
+        table.add_row(Text(key, "bold"), Text(printable(value), overflow="fold"))
     console.print(table, highlight=False)
 
 
@@ -90,53 +93,70 @@ def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name."
 def list_() -> None:
     """Show the installed bundles and the published checkpoints that can be pulled."""
     from ..bundles.bundle import find_bundle, installed
-    from ..bundles.catalog import CATALOG
+    from ..bundles.catalog import CATALOG, home
     from ..bundles.manifest import read_manifest
 
     here = Table("bundle", "domain", "px", "parts", title="installed", title_justify="left", box=None)
     for name in installed():
         try:
-            manifest = read_manifest(find_bundle(name))
-            here.add_row(name, manifest.domain.name, str(manifest.resolution), ", ".join(manifest.parts))
+            manifest = read_manifest(find_bundle(home() / "bundles" / name))
+            cells = [manifest.domain.name, str(manifest.resolution), ", ".join(manifest.parts)]
         except ValueError as error:
-            here.add_row(name, "[red]broken[/]", "", str(error))
+            cells = ["broken", "", str(error)]
+        here.add_row(*(Text(printable(cell), overflow="fold") for cell in (name, *cells)))
     console.print(here if here.row_count else "no bundle is installed yet")
     there = Table("name", "gives", "domain", "px", "licence", title="\nto pull", title_justify="left", box=None)
     for entry in CATALOG:
         there.add_row(entry.name, entry.kind, entry.domain, str(entry.resolution or ""), entry.licence)
     console.print(there)
-    console.print("\n[dim]gradstyle bundle pull NAME fetches one and makes a bundle of it[/]")
+    console.print()
+    say("gradstyle bundle pull NAME fetches one and makes a bundle of it", "dim")
 
 
 @app.command(cls=Command)
 def pull(
     name: Annotated[str, typer.Argument(help="A name that `gradstyle bundle list` shows.")],
     sha256: Annotated[str | None, typer.Option(help="Refuse the file unless it has this SHA-256.")] = None,
-    keep: Annotated[bool, typer.Option("--file-only", help="Fetch the file; make no bundle of it.")] = False,
+    file_only: Annotated[bool, typer.Option("--file-only", help="Fetch the file; make no bundle of it.")] = False,
     force: ForceOption = False,
 ) -> None:
     """Fetch a published checkpoint and install it as a bundle. A broken download resumes."""
-    from ..bundles import BundleError, Domain
+    from ..bundles import Domain
     from ..bundles.build import build
-    from ..bundles.catalog import find, home
+    from ..bundles.catalog import find
     from ..bundles.catalog import pull as fetch
     from ..bundles.download import digest
 
     entry = find(name)
-    target = home() / "bundles" / entry.name
-    if target.exists() and not force and not keep:
-        raise BundleError(f"{target} exists; --force replaces it")
-    console.print(f"{entry.title} — licence: {entry.licence}", highlight=False)
+    alone = entry.kind in ("loss network", "directions")
+    target = None if file_only or alone else _target(entry.name, None, force)
+    say(f"{entry.title} — licence: {entry.licence}")
     with download_bar(entry.name) as bar:
         path = fetch(entry, progress=bar, sha256=sha256)
     if not entry.sha256 and not sha256:
-        console.print(f"[dim]the publisher gives no checksum; this file's SHA-256 is {digest(path)}[/]")
-    if keep or "generator" not in entry.kind:
-        console.print(f"{path}", soft_wrap=True)
+        say(f"the publisher gives no checksum; this file's SHA-256 is {digest(path)}", "dim")
+    if target is None:
+        say(str(path))
+        if entry.kind == "directions":
+            say(f"directions need their generator: gradstyle bundle import GENERATOR {path}", "dim")
         return
     with console.status("converting"):
-        bundle, notes = build(entry.name, [path], Domain(entry.domain), entry.licence, entry.source)
+        domain = Domain(entry.domain, entry.aspect, "ffhq" if entry.domain == "ffhq" else "none")
+        bundle, notes = build(entry.name, [path], domain, entry.licence, entry.source)
         bundle.save(target, overwrite=force)
     for note in notes:
-        console.print(f"[dim]{note}[/]", highlight=False)
-    console.print(f"{entry.name}: {', '.join(bundle)} in {target}", highlight=False)
+        say(note, "dim")
+    say(f"{entry.name}: {', '.join(bundle)} in {target}")
+
+
+def _target(name: str, out: Path | None, force: bool) -> Path:
+    """Where the bundle goes, known to be free before anything is read or fetched."""
+    from ..bundles import BundleError
+    from ..bundles.catalog import home
+
+    if Path(name).name != name or name.startswith("."):
+        raise BundleError(f"a bundle's name is a folder's name, got {name!r}; --out takes a path")
+    target = out or home() / "bundles" / name
+    if target.exists() and not force:
+        raise BundleError(f"{target} exists; give another --name or --out, or --force to replace it")
+    return target

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .app import console
+from .app import say
 
 
 def demo(
@@ -21,10 +21,9 @@ def demo(
     import torch
 
     from ..bundles import Bundle
-    from ..photos import contact_sheet
+    from ..photos import contact_sheet, write_picture
     from ..stylegan2 import Generator, GeneratorConfig
 
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     generator = Generator(GeneratorConfig(64, 64, 64, 2, channel_base=2048, channel_max=64))
     bundle = Bundle("untrained", origin="random weights", licence="MIT")
@@ -34,6 +33,6 @@ def demo(
     with torch.inference_mode():
         images = again(again.sample(32)).cpu()
     sheet = out / "samples.png"
-    contact_sheet([list(row) for row in images.split(8)], scale=2).save(sheet)
-    console.print(f"[bold]{sheet}[/]: samples of an untrained 64 px generator, so they show no faces yet")
-    console.print(f"[bold]{folder}[/]: the same generator as a bundle; try: gradstyle bundle info {folder}")
+    write_picture(contact_sheet([list(row) for row in images.split(8)], scale=2), sheet)
+    say(f"{sheet}: samples of an untrained 64 px generator, so they show no faces yet")
+    say(f"{folder}: the same generator as a bundle; try: gradstyle bundle info {folder}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import BundleOption, DeviceOption, ForceOption, MethodOption, OutOption, console, writable
+from .app import BundleOption, DeviceOption, ForceOption, MethodOption, OutOption, picture_target, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,7 @@ PhotoArgument = Annotated[Path, typer.Argument(help="A photo, cut as the bundle'
 EditOption = Annotated[
     list[str], typer.Option("--edit", "-e", help="NAME=AMOUNT, such as smile=2. Several add up.", metavar="NAME=AMOUNT")
 ]
+PASS = 1400  # milliseconds from one end of a moving sweep to the other
 
 
 def edit(
@@ -34,11 +35,11 @@ def edit(
     from ..editor import load
     from ..photos import open_photo
 
-    target = writable(out or photo.with_name(f"{photo.stem}-edited.png"), force)
+    target = picture_target(out or photo.with_name(f"{photo.stem}-edited.png"), force)
     picture = open_photo(photo)
     editor = load(bundle, method, device)
-    editor.edit(picture, ", ".join(edits) if edits else ()).save(target)
-    console.print(str(target), soft_wrap=True, highlight=False)
+    editor.edit(picture, ", ".join(edits)).save(target)
+    say(str(target))
 
 
 def sweep(
@@ -58,20 +59,24 @@ def sweep(
     from PIL import Image
 
     from ..editor import load
-    from ..photos import contact_sheet, open_photo, to_photo
+    from ..photos import contact_sheet, open_photo, to_photo, write_picture
 
-    target = writable(out or photo.with_name(f"{photo.stem}-{name}.png"), force)
+    target = picture_target(out or photo.with_name(f"{photo.stem}-{name}.png"), force)
+    picture = open_photo(photo)
     editor = load(bundle, method, device)
-    inversion = editor.invert(open_photo(photo))
+    direction = editor.edit_named(name)
+    inversion = editor.invert(picture)
     amounts = torch.linspace(low, high, steps).tolist()
-    images = [editor.render(inversion, {name: amount})[0].cpu() for amount in amounts]
-    if target.suffix in (".gif", ".webp"):
+    images = [editor.render(inversion, amount * direction)[0].cpu() for amount in amounts]
+    if target.suffix.lower() in (".gif", ".webp"):
         frames = [Image.fromarray(to_photo(image, editor.bundle.domain.aspect).pixels) for image in images]
         frames += frames[-2:0:-1]  # there and back
-        frames[0].save(target, save_all=True, append_images=frames[1:], duration=1400 // steps, loop=0)
+        write_picture(
+            frames[0], target, save_all=True, append_images=frames[1:], duration=max(PASS // steps, 20), loop=0
+        )
     else:
-        contact_sheet([images], [f"{amount:+.3g}" for amount in amounts]).save(target)
-    console.print(str(target), soft_wrap=True, highlight=False)
+        write_picture(contact_sheet([images], [f"{amount:+.3g}" for amount in amounts]), target)
+    say(str(target))
 
 
 def compare(
@@ -84,23 +89,19 @@ def compare(
 ) -> None:
     """Put all methods of a bundle side by side: the source, each reconstruction, each edit."""
     from ..bundles import Bundle
-    from ..editor import Editor, parse_edits
+    from ..editor import Editor
     from ..encoder.e4e import fit
-    from ..photos import contact_sheet, open_photo, to_image
+    from ..photos import contact_sheet, open_photo, to_image, write_picture
 
-    target = writable(out or photo.with_name(f"{photo.stem}-compared.png"), force)
-    opened = Bundle.load(bundle)
+    target = picture_target(out or photo.with_name(f"{photo.stem}-compared.png"), force)
     picture = open_photo(photo)
-    wanted = parse_edits(", ".join(edits)) if edits else {}
-    rows: list[list[Tensor]] = [[], []] if wanted else [[]]
+    opened = Bundle.load(bundle)
+    source = fit(to_image(picture, opened.domain.aspect, opened.resolution), opened.resolution)[0]
+    rows: list[list[Tensor]] = [[source], [source]] if edits else [[source]]
     for method in opened.methods:
         editor = Editor(opened, method, device)
         inversion = editor.invert(picture)
-        rows[0].append(editor.render(inversion)[0].cpu())
-        if wanted:
-            rows[1].append(editor.render(inversion, wanted)[0].cpu())
-    source = to_image(picture, opened.domain.aspect, opened.resolution)
-    for row in rows:
-        row.insert(0, fit(source, opened.resolution)[0])
-    contact_sheet(rows, ["source", *opened.methods]).save(target)
-    console.print(str(target), soft_wrap=True, highlight=False)
+        for row, wanted in zip(rows, ("", ", ".join(edits))):
+            row.append(editor.render(inversion, wanted)[0].cpu())
+    write_picture(contact_sheet(rows, ["source", *opened.methods]), target)
+    say(str(target))

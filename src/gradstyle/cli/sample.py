@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .app import BundleOption, DeviceOption, ForceOption, console, writable
+from .app import BundleOption, DeviceOption, ForceOption, errors, picture_target, say, writable
+
+BATCH = 8
 
 
 def sample(
@@ -26,26 +28,23 @@ def sample(
     from rich.progress import track
 
     from ..bundles import Bundle
-    from ..editor import best_device
-    from ..photos import contact_sheet, to_photo
+    from ..editor import device_of
+    from ..photos import contact_sheet, to_photo, write_picture
 
-    each = not out.suffix
-    if each and out.is_file():
-        raise ValueError(f"{out} is a file; give a folder, or a name that ends in .png for one sheet")
+    each = [out / f"{seed}-{i:04d}.png" for i in range(count)] if out.is_dir() or not out.suffix else []
+    for path in each:
+        writable(path, force)
     if not each:
-        writable(out, force)
-    generator = Bundle.load(bundle).generator().to(device or best_device())
+        picture_target(out, force)
+    generator = Bundle.load(bundle).generator(device=device_of(device))
     codes = generator.sample(count, truncation, seed)
     images = []
     with torch.inference_mode():
-        for i in track(range(0, count, 8), description="sampling", transient=True):
-            images += list(generator(codes[i : i + 8]).cpu())
-    if each:
-        for i, image in enumerate(images):
-            to_photo(image).save(writable(out / f"{seed}-{i:04d}.png", force))
-    else:
+        for i in track(range(0, count, BATCH), description="sampling", transient=True, console=errors):
+            images += list(generator(codes[i : i + BATCH]).cpu())
+            while each and images:
+                to_photo(images.pop(0)).save(each.pop(0))
+    if images:
         columns = min(max(round(count**0.5), 1), 16)
-        sheet = contact_sheet([images[i : i + columns] for i in range(0, count, columns)])
-        out.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(out)
-    console.print(f"{count} pictures of {generator.config.resolution} px in {out}")
+        write_picture(contact_sheet([images[i : i + columns] for i in range(0, count, columns)]), out)
+    say(f"{count} pictures of {generator.config.resolution} px in {out}")

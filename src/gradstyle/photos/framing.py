@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from torch import Tensor
 
 Crop = Literal["center", "pad", "none"]
 Pixels = npt.NDArray[np.uint8]
+KINDS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "TGA")
+MOST_PIXELS = 50_000_000  # a JPEG of more is read at half its size
 REDUCING_GAP = 3.0  # Pillow first halves a large picture down to no less than this times the goal
 
 
@@ -21,21 +24,44 @@ def decode(data: bytes, at_least: int | None = None) -> Image.Image:
 
     With `at_least`, a JPEG may be decoded at a half, a quarter or an eighth, its sides not below that.
     """
-    with Image.open(io.BytesIO(data)) as picture:
-        if at_least is not None:
-            picture.draft(None, (at_least, at_least))
-        upright = ImageOps.exif_transpose(picture)
-    if upright.mode == "F":
+    with Image.open(io.BytesIO(data), formats=_kinds()) as picture:
+        width, height = picture.size
+        if at_least is not None or width * height > MOST_PIXELS:
+            picture.draft(None, (at_least, at_least) if at_least else (width // 2, height // 2))
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ValueError(f"it is {width}×{height}, more than {MOST_PIXELS // 10**6} million pixels: reduce it")
+        ImageOps.exif_transpose(picture, in_place=True)
+        picture.load()
+    return _plain(picture)
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    if picture.mode == "F":
         raise ValueError("its pixels are floats of no known range: save it with 8 or 16 bits")
-    if upright.mode.startswith("I"):
-        values = np.asarray(upright).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"its pixels go from {values.min()} to {values.max()}, not from 0 to 65535")
-        upright = Image.fromarray((values / 257).round().astype(np.uint8))
-    if upright.has_transparency_data:
-        upright = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-    return upright.convert("RGB")
+    if picture.mode.startswith("I"):
+        return Image.fromarray(_from_16_bits(np.asarray(picture))).convert("RGB")
+    if picture.has_transparency_data:
+        drawn = picture.convert("RGBA")
+        picture = Image.new("RGB", drawn.size, "white")
+        picture.paste(drawn, mask=drawn.getchannel("A"))
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _from_16_bits(values: npt.NDArray[np.integer[Any]]) -> Pixels:
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise ValueError(f"its pixels go from {low} to {high}, not from 0 to 65535")
+    narrow = np.empty(values.shape, np.uint8)
+    for row, wide in zip(narrow, values):
+        row[:] = (wide.astype(np.uint32) + 128) // 257
+    return narrow
+
+
+@functools.cache
+def _kinds() -> list[str]:
+    """Those of Pillow's readers that are for photos, and read them by themselves: its EPS reader starts Ghostscript."""
+    Image.init()
+    return [kind for kind in KINDS if kind in Image.OPEN]
 
 
 @dataclass(frozen=True)

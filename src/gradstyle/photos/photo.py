@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,24 +30,24 @@ class Photo:
         return self.pixels.shape[1], self.pixels.shape[0]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        _write(Image.fromarray(self.pixels), Path(path))
+        write_picture(Image.fromarray(self.pixels), path)
 
 
 def open_photo(path: str | os.PathLike[str]) -> Photo:
     """Read a picture file of any usual kind."""
     path = Path(path)
     try:
+        if not path.is_file():
+            raise ValueError("it is no file" if path.exists() else "there is no such file")
         if path.stat().st_size > LARGEST:
-            raise ValueError(f"{path}: larger than {LARGEST >> 20} MB, which no photo is")
+            raise ValueError(f"larger than {LARGEST >> 20} MB, which no photo is")
         return Photo(np.asarray(decode(path.read_bytes())))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not a picture that can be read") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too large a picture ({error})") from None
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{path}: damaged, or not a picture ({error})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except Exception as error:  # Pillow's decoders let through whatever a damaged file makes them raise
+        raise ValueError(f"{path}: damaged, or not a picture ({error})") from error
 
 
 def to_image(photo: Photo, aspect: tuple[int, int] = (1, 1), side: int = 256) -> Tensor:
@@ -62,14 +63,19 @@ def to_image(photo: Photo, aspect: tuple[int, int] = (1, 1), side: int = 256) ->
 
 def to_photo(image: Tensor, aspect: tuple[int, int] = (1, 1)) -> Photo:
     """One picture [3, H, W] in [−1, 1] as a photo, without the bars that the domain's padding added."""
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"a picture is [3, side, side], got {list(image.shape)}")
     inside = Framing(image.shape[-1], aspect=aspect[0] / aspect[1]).without_bars(image)
     pixels = ((inside.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return Photo(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
-    """Write a picture [3, H, W], or the pictures [N, 3, H, W] side by side."""
-    _write(contact_sheet([list(image)] if image.ndim == 4 else [[image]]), Path(path))
+    """Write a picture [3, side, side], or the pictures [N, 3, side, side] side by side."""
+    if image.ndim == 3:
+        to_photo(image).save(path)
+    else:
+        write_picture(contact_sheet([list(image)]), path)
 
 
 def contact_sheet(
@@ -77,6 +83,8 @@ def contact_sheet(
 ) -> Image.Image:
     """Rows of pictures on white, enlarged `scale` times without blur, with a caption over each column."""
     pictures = [[Image.fromarray(to_photo(image).pixels) for image in row] for row in rows]
+    if not any(pictures):
+        raise ValueError("a sheet needs a picture at least, got none")
     width = max(picture.width for row in pictures for picture in row) * scale + gap
     height = max(picture.height for row in pictures for picture in row) * scale + gap
     top = 14 if columns else 0
@@ -92,14 +100,20 @@ def contact_sheet(
     return sheet
 
 
-def _write(picture: Image.Image, path: Path) -> None:
-    """Write a picture file as a whole or not at all."""
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix or '.png'}")
+def check_picture_name(path: Path) -> None:
+    """Before the work: whether a picture can be written under that name."""
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"{path}: no kind of picture that can be written; end the name in .png, .jpg or .webp")
+
+
+def write_picture(picture: Image.Image, path: str | os.PathLike[str], **options: Any) -> None:
+    """Write a picture file as a whole or not at all. Options are those of Pillow's `save`."""
+    path = Path(path)
+    check_picture_name(path)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(partial)
+        picture.save(partial, **{"quality": 95, **options})
         partial.replace(path)
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{path}: cannot be written ({error}); end the name in .png, .jpg or .webp") from None
     finally:
         partial.unlink(missing_ok=True)

@@ -16,12 +16,14 @@ from ...edits import Edit
 from ...encoder import Encoder, EncoderConfig
 from ...losses.face import UNITS, FaceNetwork
 from ...stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from ..blueprint import blueprint
+from ..blueprint import blueprint, listed
 from . import hfgi, names, sdic, styleres
 from .errors import PublishedFileError
 from .files import read_file
 from .inert import Record
 
+LONGEST = 3000  # characters of a reason
+MOST_COMPONENTS = 4096
 MOST_TENSORS = 10_000  # of one network; SDIC with all it stands on has 1,500
 Section = Mapping[str, Tensor]
 Parts = dict[str, tuple[Any, dict[str, Tensor]]]
@@ -45,8 +47,9 @@ def open_published(path: Path) -> Published:
         try:
             found = recognise(tree, path.stem)
         except Exception as error:  # whoever wrote the file chose what a converter meets
-            reason = f"{str(error.args[0])[:80]!r} is missing" if isinstance(error, KeyError) else str(error)
-            raise PublishedFileError(f"{path}: it looks like {_LOOKS[recognise.__name__]}, but {reason}") from error
+            reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+            looks = _LOOKS[recognise.__name__]
+            raise PublishedFileError(f"{path}: it looks like {looks}, but {reason[:LONGEST]}") from error
         if found is not None:
             return found
     raise PublishedFileError(f"{path}: not a checkpoint that is known here; it holds {_summary(tree)}")
@@ -136,6 +139,8 @@ def _rosinality_generator(
     given = {**state, "latent_avg": torch.zeros(config.w_dim) if mean is None else mean.mean(dim=0)}
     weights = names.take(_empty(Generator, config), given, names.rosinality_generator, [r"kernel$"])
     if mean is None and config.mapping_layers:
+        if config.z_dim > 4096:
+            raise names.Mismatch(f"it has no mean code, and its z_dim {config.z_dim} is too large to estimate one")
         generator = _empty(Generator, config)
         generator.load_state_dict(weights, assign=True)
         z = torch.randn(10_000, config.z_dim, generator=torch.Generator().manual_seed(0))
@@ -207,7 +212,7 @@ def _encoder_decoder(tree: Any, stem: str) -> Published | None:
             _add(found, name, convert, sections)
     left = set(sections) - {"decoder", "encoder", "residue", "grid_align", "DIP", "SAF", "latent_avg"}
     if left:
-        found.notes.append(f"read past {', '.join(sorted(left))}, which no pass uses")
+        found.notes.append(f"read past what no pass uses: {listed('sections', sorted(left))}")
     return found
 
 
@@ -291,7 +296,9 @@ def _directions(tree: Any, stem: str) -> Published | None:
         for key in ("lat_comp", "comp"):
             components = _array(tree.get(key))
             if components is not None:
-                rows = components.reshape(components.shape[0], -1)
+                if components.ndim < 2 or not 0 < len(components) <= MOST_COMPONENTS:
+                    raise ValueError(f"its {key} is {list(components.shape)}, not 1 to {MOST_COMPONENTS} components")
+                rows = components.reshape(len(components), -1)
                 edits = {f"{stem}-{i}": _edit(f"{stem}-{i}", row.reshape(1, -1)) for i, row in enumerate(rows)}
                 return Published(f"a GANSpace file of {len(rows)} components", edits=edits)
         vectors = {str(key): _array(value) for key, value in tree.items()}
@@ -377,7 +384,7 @@ def _check_filters(state: Section, suffix: str) -> None:
 
 def _summary(tree: Any) -> str:
     if isinstance(tree, dict):
-        shown = ", ".join(repr(key) for key in list(tree)[:6])
+        shown = ", ".join(repr(key)[:60] for key in list(tree)[:6])
         return f"{len(tree)} entries ({shown}{', …' if len(tree) > 6 else ''})"
     if isinstance(tree, Tensor | np.ndarray):
         return f"an array of shape {list(tree.shape)}"

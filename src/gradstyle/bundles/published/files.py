@@ -71,7 +71,7 @@ def _read_archive(archive: Archive, budget: Budget) -> Tree:
         return _read_torch(archive, pickles[0].removesuffix("data.pkl"), budget)
     if arrays and len(arrays) == len(archive.entries):
         return {name.removesuffix(".npy"): _read_npy(archive.read(name), budget) for name in arrays}
-    raise Refused("it is a zip archive, but neither a torch checkpoint nor an .npz of arrays")
+    raise Refused("it is a zip archive, but neither a torch checkpoint nor an .npz of arrays: unpack it")
 
 
 def _read_torch(archive: Archive, folder: str, budget: Budget) -> Tree:
