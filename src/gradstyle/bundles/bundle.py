@@ -110,7 +110,7 @@ class Bundle:
             raise BundleError(f"bundle {self.name!r} has no {name}; it has {', '.join(self.methods) or 'no method'}")
         generator, encoder = self.generator(dtype, device), self.encoder(dtype, device)
         if name not in self:
-            return METHODS[name](generator, encoder)
+            return METHODS[name](generator, encoder).eval()
         return self._build(name, lambda config: METHODS[name](generator, encoder, config), dtype, device)
 
     @property
@@ -184,6 +184,7 @@ class Bundle:
         target = Path(path)
         if "generator" not in self:
             raise BundleError(f"bundle {self.name!r} has no generator to save")
+        self._check_sizes(self.resolution)
         _check_target(target, overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -238,12 +239,12 @@ class Bundle:
     def _check_sizes(self, resolution: int) -> None:
         generator = self.config("generator")
         if generator.resolution != resolution:
-            raise ValueError(f"a bundle of {resolution} px whose generator has {generator.resolution} px")
+            raise BundleError(f"a bundle of {resolution} px whose generator has {generator.resolution} px")
         if "encoder" in self:
             encoder = self.config("encoder")
             given, taken = [encoder.codes, encoder.w_dim], [generator.codes, generator.w_dim]
             if given != taken:
-                raise ValueError(f"its encoder gives codes {given}, its generator takes {taken}")
+                raise BundleError(f"its encoder gives codes {given}, its generator takes {taken}")
 
     def _check_edits(self, where: str, shapes: Mapping[str, Tensor]) -> None:
         config = self.config("generator")
