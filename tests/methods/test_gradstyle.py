@@ -146,7 +146,7 @@ def test_order_does_not_matter_without_positions(monkeypatch: pytest.MonkeyPatch
     feature, residual = torch.randn(2, 16, 8, 8), torch.randn(2, 16, 8, 8)
     shuffled = residual.flatten(2)[:, :, torch.randperm(64)].reshape(residual.shape)
     assert not torch.allclose(aligner(shuffled, feature), aligner(residual, feature), atol=1e-3)
-    monkeypatch.setattr(gradstyle, "sinusoidal_positions", lambda h, w, c: torch.zeros(h * w, c))
+    monkeypatch.setattr(gradstyle, "sinusoidal_positions", lambda h, w, c, device: torch.zeros(h * w, c))
     torch.testing.assert_close(aligner(shuffled, feature), aligner(residual, feature), rtol=0, atol=1e-5)
 
 
@@ -159,7 +159,7 @@ def test_only_the_best_keys_are_heard() -> None:
     feature, residual = torch.randn(1, 16, 8, 8), torch.randn(1, 16, 8, 8)
     attention = one.blocks[0].attention
     tokens = residual.flatten(2).transpose(1, 2)
-    found = attention(feature.flatten(2).transpose(1, 2), tokens)
+    found = attention(feature.flatten(2).transpose(1, 2), tokens, tokens)
     assert not torch.allclose(one(residual, feature), all_(residual, feature), atol=1e-3)
     assert len(torch.unique((found[0] * 1e4).round(), dim=0)) <= 64
 

@@ -287,7 +287,7 @@ def test_the_module_is_multi_head_attention() -> None:
         query.transpose(0, 1), residual.transpose(0, 1), residual.transpose(0, 1), 32, 4, fused, None, None, None,
         False, 0.0, attention.out.weight, None, need_weights=False,
     )  # fmt: skip
-    torch.testing.assert_close(attention(query, residual), expected.transpose(0, 1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(attention(query, residual, residual), expected.transpose(0, 1), rtol=0, atol=1e-5)
 
 
 def test_the_module_keeps_its_share_of_keys() -> None:
@@ -298,11 +298,12 @@ def test_the_module_keeps_its_share_of_keys() -> None:
         for layer, x in ((attention.query, query), (attention.key, residual), (attention.value, residual))
     )
     expected = attention.out(selective_attention_reference(q, k, v, 30).transpose(1, 2).reshape(2, 20, 32))
-    got = attention(query, residual)
+    got = attention(query, residual, residual)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
     got.square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in attention.parameters())
-    assert not attention(query, torch.zeros_like(residual)).any()  # nothing comes from the query itself
+    nothing = torch.zeros_like(residual)
+    assert not attention(query, nothing, nothing).any()  # nothing comes from the query itself
 
 
 @pytest.mark.parametrize(("width", "heads"), [(30, 4), (32, 0)])
@@ -311,11 +312,12 @@ def test_a_width_that_the_heads_cannot_share_is_refused(width: int, heads: int) 
         SelectiveAttention(width, heads, 30)
 
 
-def test_positions_are_vaswanis_for_y_and_for_x() -> None:
+def test_positions_are_sinusoids_of_y_and_of_x() -> None:
     positions = sinusoidal_positions(3, 5, 8)
     assert positions.shape == (15, 8)
     y, x = 2, 4
-    angles = [y, y / 100, x, x / 100]  # 10000 ** (2 / 4) = 100
+    # The slowest wave is twice the map's side, the fastest 10 / 3 pixels.
+    angles = [y * math.pi / 3, y * math.pi * 0.6, x * math.pi / 5, x * math.pi * 0.6]
     expected = torch.tensor([f(a) for a in angles for f in (math.sin, math.cos)])
     torch.testing.assert_close(positions[y * 5 + x], expected)
     assert len(positions.unique(dim=0)) == 15

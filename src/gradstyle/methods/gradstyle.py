@@ -40,6 +40,7 @@ class GradStyleConfig:
     head_width: int = 64  # d_k of eq. 9
     keep: float = 30.0  # choice: μ, in per cent; 100 is dense attention
     mlp_ratio: int = 2  # choice
+    content: float = 0.3  # choice: how much content weighs beside position in queries and keys, at the start
     warp_distortion: float = 0.15  # HFGI's warp, which the paper cites
     warp_probability: float = 0.9  # choice
     weight_perceptual: float = 0.8  # λ_lpips; choice, as e4e
@@ -116,44 +117,74 @@ class GateFusion(nn.Module):
 
 
 class AlignerBlock(nn.Module):
-    """Selective Attention from the edited feature to the residual, and an MLP."""
+    """Selective Attention from the edited feature to the residual, and an MLP.
 
-    def __init__(self, width: int, config: GradStyleConfig) -> None:
+    It starts as a look at the same place: queries and keys through one orthogonal map, values as they are. An
+    aligner that starts at random needs many times the training to get even there.
+    """
+
+    def __init__(self, width: int, config: GradStyleConfig, first: bool) -> None:
         super().__init__()
-        self.norm_query = nn.LayerNorm(width)
         self.attention = SelectiveAttention(width, max(width // config.head_width, 1), config.keep)
-        self.norm_mlp = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             nn.Linear(width, config.mlp_ratio * width), nn.GELU(), nn.Linear(config.mlp_ratio * width, width)
         )
+        with torch.no_grad():
+            nn.init.orthogonal_(self.attention.query.weight, gain=2)  # sharp enough to tell neighbours apart
+            self.attention.key.weight.copy_(self.attention.query.weight)
+            nn.init.eye_(self.attention.value.weight)
+            nn.init.eye_(self.attention.out.weight)
+            if not first:
+                nn.init.zeros_(self.attention.out.weight)
+            for parameter in self.mlp[-1].parameters():
+                nn.init.zeros_(parameter)
 
-    def forward(self, steer: Tensor, residual: Tensor, aligned: Tensor | None) -> Tensor:
+    def forward(self, steer: Tensor, keys: Tensor, residual: Tensor, aligned: Tensor | None) -> Tensor:
         # The first block has no skip from the query: what comes out is made of the residual alone.
-        query = self.norm_query(steer if aligned is None else steer + aligned)
-        found: Tensor = self.attention(query, residual)
+        query = steer if aligned is None else steer + aligned
+        found: Tensor = self.attention(query, keys, residual)
         aligned = found if aligned is None else aligned + found
-        out: Tensor = aligned + self.mlp(self.norm_mlp(aligned))
+        out: Tensor = aligned + self.mlp(self.norm(aligned))
         return out
 
 
 class Aligner(nn.Module):
-    """F'_m = E_ab(F_m, f_m): the residual rearranged to where the edited feature needs it (eq. 7)."""
+    """F'_m = E_ab(F_m, f_m): the residual rearranged to where the edited feature needs it (eq. 7).
+
+    Both maps are brought to unit scale, whatever the generator's is, and the result back to the residual's.
+    """
 
     def __init__(self, width: int, config: GradStyleConfig) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(AlignerBlock(width, config) for _ in range(config.blocks))
+        self.context = nn.Conv2d(width, width, 3, padding=1)  # what surrounds a place of the edited feature
+        self.content = nn.Parameter(torch.tensor(config.content))
+        self.blocks = nn.ModuleList(AlignerBlock(width, config, first=i == 0) for i in range(config.blocks))
         self.out = nn.Linear(width, width)
+        nn.init.eye_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, residual: Tensor, feature: Tensor) -> Tensor:
         height, width = feature.shape[2:]
-        positions = sinusoidal_positions(height, width, feature.shape[1]).to(feature.device, feature.dtype)
-        z_residual = residual.flatten(2).transpose(1, 2) + positions  # [N, L, C]
-        z_feature = feature.flatten(2).transpose(1, 2) + positions
+        scale = _root_mean_square(residual)
+        values = _tokens(residual / scale)  # [N, L, C]
+        steer = _tokens(self.context(feature / _root_mean_square(feature)))
+        positions = sinusoidal_positions(height, width, feature.shape[1], device=feature.device).to(values.dtype)
+        z_feature, z_residual = self.content * steer + positions, self.content * values + positions
         aligned: Tensor | None = None
         for block in self.blocks:
-            aligned = block(z_feature, z_residual, aligned)
+            aligned = block(z_feature, z_residual, values, aligned)
         out: Tensor = self.out(aligned)
-        return out.transpose(1, 2).reshape(residual.shape).to(feature.dtype)
+        return out.transpose(1, 2).reshape(residual.shape).to(feature.dtype) * scale
+
+
+def _tokens(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2)  # [N, C, H, W] → [N, L, C]
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    mean = x.float().square().mean(dim=(1, 2, 3), keepdim=True)
+    return (mean + 1e-8).sqrt().to(x.dtype)  # [N, 1, 1, 1]
 
 
 class StageModules(nn.Module):

@@ -224,10 +224,11 @@ class SelectiveAttention(nn.Module):
         self.value = nn.Linear(width, width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, query_tokens: Tensor, residual_tokens: Tensor) -> Tensor:  # [N, L_q, C], [N, L_k, C]
+    # [N, L_q, C], [N, L_k, C], [N, L_k, C] → [N, L_q, C]; eq. 8 draws keys and values from the same tokens
+    def forward(self, query_tokens: Tensor, key_tokens: Tensor, value_tokens: Tensor) -> Tensor:
         q = self._split(self.query(query_tokens))  # [N, heads, L_q, C / heads]
-        k = self._split(self.key(residual_tokens))
-        v = self._split(self.value(residual_tokens))
+        k = self._split(self.key(key_tokens))
+        v = self._split(self.value(value_tokens))
         mixed: Tensor = self.out(selective_attention(q, k, v, self.keep).transpose(1, 2).flatten(2))
         return mixed  # [N, L_q, C]
 
@@ -242,7 +243,9 @@ class SelectiveAttention(nn.Module):
 def sinusoidal_positions(
     height: int, width: int, channels: int, device: torch.device | str = "cpu"
 ) -> Tensor:  # [height * width, channels]
-    """Vaswani's sinusoids for a map, row by row: the first half of the channels tells y, the second x (a choice).
+    """Vaswani's sinusoids for a map, row by row. Choices: the first half of the channels tells y, the second x, and
+    the wavelengths span the map, from about three pixels to twice its side; their 10,000 is made for long texts and
+    leaves most channels of a map constant.
 
     Made once for each size and device and shared by all who ask: add it to tokens, do not write into it.
     """
@@ -255,9 +258,10 @@ def sinusoidal_positions(
 def _positions(height: int, width: int, channels: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():  # made while editing, it must still serve training
         half = channels // 2
-        rate = 10000 ** (-torch.arange(0, half, 2, dtype=torch.float64) / half)
 
         def encode(length: int) -> Tensor:  # [length, half], sine and cosine in turn
+            slowest, fastest = math.log10(math.pi / length), math.log10(0.6 * math.pi)
+            rate = torch.logspace(slowest, fastest, half // 2, dtype=torch.float64)
             angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
             return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
