@@ -23,6 +23,7 @@ from interop import (
     input_z,
     latent_avg,
 )
+from tiny import far
 from torch import Tensor
 
 from gradstyle.bundles import Bundle, BundleError
@@ -31,12 +32,6 @@ from gradstyle.bundles.published import PublishedFileError, open_published
 from gradstyle.stylegan2 import Codes
 
 FILE = "checkpoint.bin"  # the name tells nothing: content does
-
-
-def far(ours: Tensor, theirs: Any) -> float:
-    """Relative L2 distance."""
-    reference = torch.as_tensor(theirs).double()
-    return float((ours.double() - reference).norm() / reference.norm())
 
 
 def imported(tmp_path: Path, content: Any) -> Bundle:
@@ -178,12 +173,12 @@ def test_face_networks(name: str, tmp_path: Path) -> None:
 
 
 def test_directions(tmp_path: Path) -> None:
-    tiny = DATA / "nvidia_tiny.pkl"
+    network = DATA / "nvidia_tiny.pkl"
     boundary = np.random.default_rng(0).normal(size=(1, 32)).astype(np.float32)
     np.save(tmp_path / "smile.npy", boundary)
     torch.save(torch.from_numpy(boundary), tmp_path / "age.pt")
     torch.save({"comp": torch.randn(3, 1, 32), "mean": torch.zeros(1, 32), "std": torch.ones(3)}, tmp_path / "pca.pt")
-    files = [tiny, tmp_path / "smile.npy", tmp_path / "age.pt", tmp_path / "pca.pt"]
+    files = [network, tmp_path / "smile.npy", tmp_path / "age.pt", tmp_path / "pca.pt"]
     bundle, _ = build("test", files)
     bundle.save(tmp_path / "bundle")
     edits = Bundle.load(tmp_path / "bundle").edits
