@@ -116,7 +116,7 @@ def _no_constant(name: str) -> NoReturn:
 def _check_sizes(values: Any, where: str) -> None:
     """Every number that shapes are computed from is small enough to compute with."""
     if isinstance(values, int | float) and abs(values) > LARGEST_NUMBER:
-        raise ValueError(f"{where} is {values:.3g}, more than any network's {LARGEST_NUMBER:,}")
+        raise ValueError(f"{where} is {str(values)[:40]}, more than any network's {LARGEST_NUMBER:,}")
     if isinstance(values, Mapping | list | tuple):
         if len(values) > MOST_VALUES:
             raise ValueError(f"{where} holds {len(values):,} values, more than any network's {MOST_VALUES:,}")

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 
 from torch import Tensor
-from torch import device as on
 
 from ...methods.hfgi import Aligner, Consultation, HFGIConfig
+from ..blueprint import blueprint
 from .names import Mismatch, ir_unit, take
 
 
@@ -26,7 +26,7 @@ def convert(sections: Mapping[str, Mapping[str, Tensor]]) -> tuple[HFGIConfig, d
     scale = theirs["consultation"].get("condition_scale3.2.weight")
     if scale is None:
         raise Mismatch("1 missing: residue's condition_scale3.2.weight")
-    with on("meta"):
+    with blueprint():
         ours = {
             "aligner": Aligner(config.aligner_widths, config.units),
             "consultation": Consultation(config.consultation_widths, config.units, scale.shape[0]),

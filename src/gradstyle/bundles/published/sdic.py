@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ...methods.sdic import CodeCompensation, DiscrepancyPrediction, FeatureCompensation, SDICConfig
+from ..blueprint import blueprint
 from .names import Mismatch, ir_unit, take
 
 # Modules that the checkpoints hold and no pass uses.
@@ -33,7 +33,7 @@ def convert(sections: Mapping[str, Mapping[str, Tensor]]) -> tuple[SDICConfig, d
         raise Mismatch(f"1 missing: {error.args[0]}") from None
     except ValueError as error:
         raise Mismatch(f"no SDIC has these shapes: {error}") from None
-    with torch.device("meta"):
+    with blueprint():
         prediction = DiscrepancyPrediction(config)
         feature, code = FeatureCompensation(config, width), CodeCompensation(config, codes, w_dim)
     compensation = {f"feature.{key}": value for key, value in feature.state_dict().items()}

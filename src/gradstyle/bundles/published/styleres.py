@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from ...methods.styleres import ResidualEncoder, ResidualTransform, StyleResConfig
+from ..blueprint import blueprint
 from .names import Mismatch, take
 
 PLACES = {
@@ -38,7 +38,7 @@ def convert(sections: Mapping[str, Mapping[str, Tensor]]) -> tuple[StyleResConfi
     prefix = f"synthesis.b{sides.pop()}.modify_feature_"
     try:
         config, tap_width, feature_width = _shapes(parts, prefix)
-        with torch.device("meta"):
+        with blueprint():
             e1 = ResidualEncoder(config, tap_width, feature_width)
             own = nn.ModuleDict({"e1": e1, "e2": ResidualTransform(config, feature_width)})
     except KeyError as error:
