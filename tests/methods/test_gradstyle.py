@@ -350,3 +350,33 @@ def test_wrong_stages_are_refused() -> None:
             GradStyleConfig(stages_)
     with pytest.raises(ValueError, match="after layer 7, the generator's last is 6"):
         method(replace(CONFIG, stages=(Stage(7, "p1"),)))
+
+
+def test_the_aligner_learns_to_undo_warps_that_it_has_not_seen() -> None:
+    """Maps of a tiny generator; `benchmarks/aligner.py` measures it on a trained one."""
+    made = tiny.generator()
+
+    def maps(seed: int) -> tuple[Tensor, Tensor]:
+        codes = made.sample(16, seed=seed)
+        feature = made.run(made.start(codes, noise="none"), codes, to=3).feature
+        residual = torch.nn.functional.avg_pool2d(feature, 3, stride=1, padding=1)
+        return feature, residual
+
+    def loss(aligner: Aligner, seed: int, warps: Tensor) -> Tensor:
+        with torch.no_grad():
+            feature, truth = maps(seed)
+        return (aligner(warp(truth, warps), feature) - truth).abs().mean()
+
+    torch.manual_seed(0)
+    aligner = Aligner(32, replace(CONFIG, blocks=2, head_width=32))
+    optimiser = torch.optim.Adam(aligner.parameters(), 3e-3)
+    draws = tiny.context().draws
+    for seed in range(60):
+        optimiser.zero_grad()
+        loss(aligner, seed, random_perspectives(16, draws)).backward()
+        optimiser.step()
+    warps = random_perspectives(16, tiny.context(seed=99).draws)
+    with torch.no_grad():
+        _, truth = maps(1000)
+        left_as_it_lies = (warp(truth, warps) - truth).abs().mean()
+        assert loss(aligner, 1000, warps) < 0.6 * left_as_it_lies
