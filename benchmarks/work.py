@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gradstyle.edits import Edit
 from gradstyle.encoder import Encoder
-from gradstyle.methods import HFGI, METHODS, SDIC, Method, StyleRes
+from gradstyle.methods import HFGI, METHODS, SDIC, Inversion, Method, StyleRes
 from gradstyle.methods.method import at_encoder_size
 from gradstyle.methods.selective_attention import selective_attention_reference
 from gradstyle.stylegan2 import Canvas, Codes, Generator
@@ -95,13 +95,25 @@ def gflop(work: Callable[[], object]) -> float:
     return counter.get_total_flops() / 1e9
 
 
+def megabytes(inversion: Inversion) -> float:
+    held: list[int] = []
+
+    def weigh(tensor: Tensor) -> Tensor:
+        held.append(tensor.nbytes)
+        return tensor
+
+    inversion.map(weigh)
+    return sum(held) / 1e6
+
+
 def count(method: Method[Any], photo: Tensor, edit: Edit) -> dict[str, float]:
-    """GFLOP of ours, and of one edit of the published code where there is one."""
+    """GFLOP of ours, and of one edit of the published code where there is one; what an inversion keeps, in MB."""
     inversion = method.invert(photo)
     figures = {
         "invert": gflop(lambda: method.invert(photo)),
         "reconstruct": gflop(lambda: method.reconstruct(inversion)),
         "edit": gflop(lambda: method.redraw(inversion, edit.apply(inversion.codes))),
+        "kept": megabytes(inversion),
     }
     if method.name in PUBLISHED:
         figures["published"] = gflop(lambda: PUBLISHED[method.name](method, photo, edit))
@@ -110,13 +122,13 @@ def count(method: Method[Any], photo: Tensor, edit: Edit) -> dict[str, float]:
 
 def table(figures: dict[str, dict[str, float]]) -> str:
     lines = [
-        "| GFLOP | invert | reconstruct | an edit | first edit | published: first | each further "
+        "| GFLOP | kept, MB | invert | reconstruct | an edit | first edit | published: first | each further "
         "| ours to published: first | each further | ten |",
-        "| --- " + "| ---: " * 9 + "|",
+        "| --- " + "| ---: " * 10 + "|",
     ]
     for name, of in figures.items():
         invert, edit = of["invert"], of["edit"]
-        row = [f"{value:.0f}" for value in (invert, of["reconstruct"], edit, invert + edit)]
+        row = [f"{of['kept']:.1f}"] + [f"{value:.0f}" for value in (invert, of["reconstruct"], edit, invert + edit)]
         if "published" in of:
             first = of["published"]
             further = edit if name == "e4e" else first  # e4e's script keeps the codes for all edits

@@ -55,6 +55,15 @@ def test_edits_that_come_to_nothing_are_the_reconstruction_exactly(method: Metho
     assert tiny.far(method.render(inversion, style), plain) > 0.05
 
 
+@pytest.mark.parametrize("name", ["e4e", "hfgi", "styleres"])
+@torch.inference_mode()
+def test_a_vanishing_edit_is_next_to_none(name: str) -> None:
+    """Not so for SDIC, whose reconstruction takes F as it is, and GradStyle, whose edits pass the aligner."""
+    made = tiny.method(name)
+    inversion = made.invert(tiny.photos())
+    assert tiny.far(made.render(inversion, 1e-6 * tiny.an_edit()), made.render(inversion)) < 1e-4
+
+
 @torch.inference_mode()
 def test_edits_of_one_picture_add_up(method: Method[Any]) -> None:
     inversion, smile, pose = method.invert(tiny.photos()), tiny.an_edit(), tiny.an_edit(seed=7)

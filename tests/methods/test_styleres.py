@@ -79,14 +79,6 @@ def test_the_released_layout_has_the_published_shapes() -> None:
 # ---- shapes
 
 
-@torch.inference_mode()
-def test_there_is_no_jump_between_no_edit_and_a_vanishing_one() -> None:
-    """The same codes by the way of an edit give the same picture."""
-    made = method()
-    inversion = made.invert(tiny.photos())
-    assert tiny.far(made.redraw(inversion, inversion.codes), made.render(inversion)) < 1e-5
-
-
 @pytest.mark.parametrize("how", ["autocast", "weights"])
 @torch.inference_mode()
 def test_half_precision_keeps_half_the_bytes(how: str) -> None:

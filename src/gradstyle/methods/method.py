@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,16 +43,16 @@ class Inversion:
         """The whole batch, `times` times over."""
         return self.map(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the inversion, so that a photo need not be inverted again."""
         tensors: dict[str, Tensor] = {}
         tree = _flatten(self, "", tensors)
-        write_tensors(path, tensors, {"inversion": json.dumps(tree)})
+        write_tensors(Path(path), tensors, {"inversion": json.dumps(tree)})
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read an inversion of this kind."""
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = read_tensors(Path(path))
         try:
             tree = json.loads(metadata["inversion"])
             found = tree["class"]
