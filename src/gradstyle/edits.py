@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from math import isfinite
 from operator import add
 from typing import TypeAlias
 
@@ -18,7 +19,7 @@ from .stylegan2 import Codes
 class Edit:
     """An offset of W+ and, where there is one, of S, for the generator with that fingerprint.
 
-    `amount` is how far along the direction the edit goes: `smile * 2 - pose` and `-smile` are edits too.
+    Edits scale and add: `2 * smile - pose` and `-smile` are edits too.
     """
 
     name: str
@@ -39,13 +40,9 @@ class Edit:
         return any(offset is not None and bool(offset.any()) for offset in (self.w, self.s))
 
     def __mul__(self, amount: float) -> Edit:
-        name = (
-            self.name
-            if amount == 1
-            else f"{amount:g} * {self.name}"
-            if " " not in self.name
-            else f"{amount:g} * ({self.name})"
-        )
+        if not isfinite(amount):
+            raise ValueError(f"{amount} times edit {self.name!r} is no edit: an amount is a number")
+        name = self.name if amount == 1 else f"{amount:g} * {_one_word(self.name)}"
         return replace(self, name=name, w=_scaled(self.w, amount), s=_scaled(self.s, amount))
 
     __rmul__ = __mul__
@@ -54,20 +51,20 @@ class Edit:
         return self * -1
 
     def __add__(self, other: Edit) -> Edit:
+        both = f"edits {self.name!r} and {other.name!r}"
         if self.generator and other.generator and self.generator != other.generator:
             raise ValueError(
-                f"{self.name!r} is for generator {self.generator} and {other.name!r} for {other.generator}: "
-                "edits add only on one generator"
+                f"{both} are for the generators {self.generator} and {other.generator}: edits add only on one generator"
             )
         return Edit(
             f"{self.name} + {other.name}",
-            _sum(self.w, other.w),
-            _sum(self.s, other.s),
+            _sum(self.w, other.w, both),
+            _sum(self.s, other.s, both),
             self.generator or other.generator,
         )
 
     def __sub__(self, other: Edit) -> Edit:
-        return replace(self + -other, name=f"{self.name} - {other.name}")
+        return replace(self + -other, name=f"{self.name} - {_one_word(other.name)}")
 
     def apply(self, codes: Codes) -> Codes:
         """The only place where codes are changed."""
@@ -78,6 +75,8 @@ class Edit:
             w = w + self.w.to(w.device, w.dtype)
         if self.s is not None:
             offset = self.s.to(w.device, w.dtype)
+            if s is not None and s.shape[1] != len(offset):
+                raise ValueError(f"edit {self.name!r} moves {len(offset)} style channels, these are {s.shape[1]}")
             s = offset.expand(len(codes), -1) if s is None else s + offset
         return Codes(w, s)
 
@@ -95,7 +94,13 @@ def _scaled(offset: Tensor | None, amount: float) -> Tensor | None:
     return None if offset is None else offset * amount
 
 
-def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+def _sum(a: Tensor | None, b: Tensor | None, both: str) -> Tensor | None:
     if a is None or b is None:
         return b if a is None else a
+    if a.shape[-1] != b.shape[-1] or (a.ndim == 2 and 1 not in (len(a), len(b)) and len(a) != len(b)):
+        raise ValueError(f"{both} do not add: they move {list(a.shape)} and {list(b.shape)}")
     return torch.add(a, b.to(a.device, a.dtype))
+
+
+def _one_word(name: str) -> str:
+    return f"({name})" if " " in name else name
