@@ -138,6 +138,55 @@ def generator(
     _train("generator", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
 
 
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(help="A CSV of zeros and ones, a line a picture: a path, or its name among the pictures."),
+]
+
+
+@app.command(cls=Command)
+def judge(
+    data: DataArgument,
+    out: RunOption,
+    labels: LabelsOption = None,
+    recipe: RecipeOption = "",
+    changes: SetOption = None,
+    minutes: MinutesOption = None,
+    images: ImagesOption = None,
+    resume: ResumeOption = False,
+    split: SplitOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train a network that tells attributes apart and only judges: nothing may learn from it."""
+    inputs = {"labels": _labels(labels)}
+    _train("judge", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
+
+
+@app.command(cls=Command)
+def teacher(
+    data: DataArgument,
+    out: RunOption,
+    labels: LabelsOption = None,
+    recipe: RecipeOption = "",
+    changes: SetOption = None,
+    minutes: MinutesOption = None,
+    images: ImagesOption = None,
+    resume: ResumeOption = False,
+    split: SplitOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train a network as a judge is, whose features stand in the losses of encoders and methods (--teacher)."""
+    inputs = {"labels": _labels(labels)}
+    _train("teacher", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
+
+
+def _labels(given: str | None) -> str | None:
+    """An absolute path, so that a run may go on from elsewhere; a name inside the data stays."""
+    return str(Path(given).absolute()) if given is not None and Path(given).is_file() else given
+
+
 @app.command(cls=Command)
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .adversarial import LazyR1, PathLength, discriminator_loss, generator_loss, r1_penalty
 from .identity import IdentityLoss, face_crop
+from .judge import Judge, JudgeConfig, JudgeReport, judge_report
 from .perceptual import LPIPS, FeatureDistance, KerasVGGLoss
 from .pixel import pixel_loss
 
@@ -11,12 +12,16 @@ __all__ = [
     "LPIPS",
     "FeatureDistance",
     "IdentityLoss",
+    "Judge",
+    "JudgeConfig",
+    "JudgeReport",
     "KerasVGGLoss",
     "LazyR1",
     "PathLength",
     "discriminator_loss",
     "face_crop",
     "generator_loss",
+    "judge_report",
     "pixel_loss",
     "r1_penalty",
 ]

@@ -10,16 +10,24 @@ from typing import Any
 
 import torch
 
-from ..bundles import Bundle
 from ..draws import Draws
 from . import recipe as recipes
 from . import snapshot
 from .data import Images, Split
-from .loop import Budget, Meter, Progress, Setup, Trainable, engine_for, train
+from .loop import Budget, Meter, Progress, Result, Setup, Trainable, engine_for, train
 from .recipe import DataRecipe, Recipe
 from .run import RECIPE, Run, RunInfo
 
-TRAINABLES = {"generator": "generator.GeneratorTraining"}  # what can be trained, and the class that does it
+TRAINABLES = {  # what can be trained, and the class that does it
+    "generator": "generator.GeneratorTraining",
+    "teacher": "judge.TeacherTraining",
+    "judge": "judge.JudgeTraining",
+    "encoder": "encoder.EncoderTraining",
+    "gradstyle": "method.GradStyleTraining",
+    "styleres": "method.StyleResTraining",
+    "sdic": "method.SDICTraining",
+    "hfgi": "method.HFGITraining",
+}
 
 
 def trainable(kind: str) -> type[Trainable[Any]]:
@@ -41,6 +49,7 @@ class Request:
     resume: bool = False  # go on with the run that is there, if there is one
     cache: Path | None = None
     device: str | None = None
+    export: bool = False  # give the result also where the budget ends before the recipe
 
 
 @dataclass(frozen=True)
@@ -70,10 +79,10 @@ def start(request: Request, budget: Budget, meter: Meter) -> Outcome:
         if found is None:
             name, data = request.recipe, str(request.data.absolute())
             info = RunInfo.now(request.kind, name, data, images.fingerprint, len(images), inputs)
-            run = Run.create(request.out, info, recipe)
+            run = Run.create(request.out, info, training.recipe)
         else:
             run = found
-            run.describe(recipe)
+            run.describe(training.recipe)
     if last is not None:
         meter.say(f"going on from {last[0]}")
     elif found is not None:
@@ -81,9 +90,10 @@ def start(request: Request, budget: Budget, meter: Meter) -> Outcome:
     engine.wait_for_everyone()
     progress, caught = train(training, images, run, budget, meter, None if last is None else last[1])
     done = progress.images >= recipe.loop.images
-    if run is not None and done:
-        meter.say(f"the result is in {run.result}")
-        training.export(request.out.name).save(run.result, overwrite=True)
+    if run is not None and (done or request.export):
+        result = run.folder / training.result
+        meter.say(f"the result is in {result}")
+        training.export(request.out.name).save(result, overwrite=True)
     return Outcome(progress, done, caught)
 
 
@@ -130,8 +140,8 @@ def open_images(path: Path, data: DataRecipe, cache: Path | None = None) -> Imag
     )
 
 
-def export(folder: Path, out: Path, name: str | None = None, half: bool = False, overwrite: bool = False) -> Bundle:
-    """The result of a run's last good snapshot as a bundle."""
+def export(folder: Path, out: Path, name: str | None = None, half: bool = False, overwrite: bool = False) -> Result:
+    """The result of a run's last good snapshot."""
     run = Run.find(folder)
     kind = trainable(run.info.kind)
     recipe = stored_recipe(kind, folder)
@@ -143,6 +153,6 @@ def export(folder: Path, out: Path, name: str | None = None, half: bool = False,
     for part, module in training.modules.items():
         snapshot.restore_module(part, module, last[1]["modules"][part])
     training.load_state(last[1]["trainable"])
-    bundle = training.export(name or out.name)
-    bundle.save(out, dtype=torch.float16 if half else None, overwrite=overwrite)
-    return bundle
+    result = training.export(name or out.name)
+    result.save(out, dtype=torch.float16 if half else None, overwrite=overwrite)
+    return result

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -19,7 +20,6 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..bundles import Bundle
 from ..draws import Draws
 from . import snapshot
 from .data import Batches, Images, to_float
@@ -54,10 +54,19 @@ class Setup(Generic[R]):
     inputs: Mapping[str, str] = field(default_factory=dict)  # files beside the data: start, bundle, labels …
 
 
+class Result(Protocol):
+    """What a training gives: a bundle, or a network of its own; going through it names what it holds."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def save(self, path: Path, dtype: torch.dtype | None = None, overwrite: bool = False) -> Path: ...
+
+
 class Trainable(ABC, Generic[R]):
     """One thing to train, in one file: build modules and optimisers, step, show, export."""
 
     kind: ClassVar[str]
+    result: ClassVar[str] = "bundle"  # what the result is called in a run's folder
     Recipe: ClassVar[type[Recipe]]
 
     modules: dict[str, nn.Module]  # all that a snapshot keeps; averages too
@@ -78,8 +87,8 @@ class Trainable(ABC, Generic[R]):
         """Rows of pictures and captions of the columns, from the first few photos of the data or without them."""
 
     @abstractmethod
-    def export(self, name: str) -> Bundle:
-        """What was learned, as a bundle."""
+    def export(self, name: str) -> Result:
+        """What was learned."""
 
     def rate(self, batch: Batch) -> float:
         """The learning rates' factor at this step, beside the warm-up."""

@@ -6,7 +6,7 @@ log.jsonl     one line a look
 tensorboard/  the same, where TensorBoard is installed
 previews/     a sheet of pictures at each snapshot, by step
 snapshots/    the last two
-bundle/       the result
+bundle/       the result; judge.safetensors where it is a network alone
 """
 
 from __future__ import annotations
@@ -101,10 +101,6 @@ class Run:
     @property
     def snapshots(self) -> Path:
         return self.folder / "snapshots"
-
-    @property
-    def result(self) -> Path:
-        return self.folder / "bundle"
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         return snapshot.save(self.snapshots, step, state)

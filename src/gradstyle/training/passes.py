@@ -1,0 +1,55 @@
+"""What trainings share that learn by one loss: a step over the parts of a batch, and statistics over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+Norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+Pass = Callable[[], tuple[Tensor, Mapping[str, Tensor]]]  # a loss, and what it is made of
+
+
+def descend(engine: Accelerator, module: nn.Module, optimiser: Any, passes: Iterable[Pass]) -> dict[str, Tensor]:
+    """One step on the mean of several passes; gives the means of what their losses are made of."""
+    every: list[Mapping[str, Tensor]] = []
+    for forward in passes:
+        with engine.accumulate(module):
+            loss, terms = forward()
+            engine.backward(loss)
+        every.append({name: term.detach().float() for name, term in terms.items()})
+    optimiser.step()
+    optimiser.zero_grad()
+    return {name: torch.stack([terms[name] for terms in every]).mean() for name in every[0]}
+
+
+def touch(loss: Tensor, module: nn.Module) -> Tensor:
+    """The same loss, in which every weight that learns takes part: several processes wait for each of them."""
+    learning = [parameter.sum() for parameter in module.parameters() if parameter.requires_grad]
+    return loss + 0 * torch.stack(learning).sum()
+
+
+def learning_mode(module: nn.Module, freeze_statistics: bool) -> None:
+    """Training mode; with frozen statistics each BatchNorm computes as it will when the training is done."""
+    module.train()
+    if freeze_statistics:
+        for norm in module.modules():
+            if isinstance(norm, Norms):
+                norm.eval()
+
+
+@torch.no_grad()
+def share_statistics(engine: Accelerator, module: nn.Module) -> None:
+    """BatchNorm normalises by each process's own rows; the running statistics are the mean of all processes'."""
+    if engine.num_processes == 1:
+        return
+    norms = [norm for norm in module.modules() if isinstance(norm, Norms) and norm.training]
+    statistics = [s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None]
+    if not statistics:
+        return
+    joined = engine.reduce(torch.cat(statistics), "mean")
+    for own, mean in zip(statistics, joined.split([len(each) for each in statistics])):
+        own.copy_(mean)
