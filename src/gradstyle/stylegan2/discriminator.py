@@ -47,7 +47,8 @@ def minibatch_deviation(x: Tensor, group: int) -> Tensor:
     count = len(x)
     size = next(size for size in range(min(group, count), 0, -1) if count % size == 0)
     grouped = x.float().reshape(size, count // size, *x.shape[1:])
-    deviation = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [N / size]
+    variance = (grouped - grouped.mean(dim=0)).square().mean(dim=0)  # .var() is ten times slower on a CPU
+    deviation = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [N / size]
     plane = deviation.repeat(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])
     return torch.cat([x, plane.to(x.dtype)], dim=1)
 
