@@ -1,0 +1,275 @@
+"""An editor on a tiny bundle: invert once, render many, and say what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+import gradstyle
+from gradstyle import editor as module
+from gradstyle.bundles import Bundle, BundleError, Domain
+from gradstyle.editor import Editor, device_of, load, parse_edits
+from gradstyle.edits import Edit
+from gradstyle.methods import METHODS
+from gradstyle.photos import Photo, to_image
+from gradstyle.tensors import write_tensors
+
+
+def direction(seed: int, s: bool = False) -> Edit:
+    numbers = torch.Generator().manual_seed(seed)
+    channels = sum(tiny.generator().style_widths)
+    return Edit("", torch.randn(8, 32, generator=numbers), torch.randn(channels, generator=numbers) if s else None)
+
+
+def bundle(domain: Domain | None = None, methods: tuple[str, ...] = ()) -> Bundle:
+    made = Bundle("tiny", domain)
+    made.put("generator", tiny.generator())
+    made.put("encoder", tiny.encoder())
+    for name in methods:
+        made.put(name, tiny.method(name))
+    made.put_edits({"smile": direction(1), "pose": direction(2), "age": direction(3, s=True)})
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle(methods=("styleres", "hfgi")).save(tmp_path_factory.mktemp("editor") / "tiny")
+
+
+@pytest.fixture
+def edited() -> Editor:
+    return Editor(bundle(), device="cpu")
+
+
+def picture(width: int = 80, height: int = 80, seed: int = 0) -> Photo:
+    coarse = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return Photo(np.kron(coarse, np.ones((height // 8, width // 8, 1), np.uint8)))
+
+
+# ---- edits, however they are given
+
+
+def test_edits_may_be_values_names_or_text(edited: Editor) -> None:
+    inversion = edited.invert(picture())
+    smile, pose = edited.edits["smile"], edited.edits["pose"]
+    wanted = edited.render(inversion, 2 * smile - pose)
+    plain = edited.render(inversion)
+    assert not torch.allclose(wanted, plain, atol=0.05)
+    for same in ([2 * smile, -pose], {"smile": 2, "pose": -1.0}, "smile=2, pose=-1", " pose = -1,smile=1,smile=1 "):
+        torch.testing.assert_close(edited.render(inversion, same), wanted)
+    for nothing in ((), [], {}, "", " ", {"smile": 0}, "smile=0", 0 * smile, [smile, -smile]):
+        assert torch.equal(edited.render(inversion, nothing), plain)
+    moved = edited.render(inversion, {"age": 1})  # an offset of S too
+    only_w = edited.render(inversion, Edit("age", edited.edits["age"].w))
+    assert not torch.allclose(moved, only_w, atol=0.01)
+
+
+def test_an_unknown_edit_suggests_the_nearest(edited: Editor) -> None:
+    with pytest.raises(ValueError, match=r"bundle 'tiny' has no edit 'smil'; did you mean smile\?"):
+        edited.find({"smil": 1})
+    with pytest.raises(ValueError, match="no edit 'Frisur'; it has smile, pose, age"):
+        edited.render(edited.invert(picture()), "Frisur=2")
+    edited.bundle.put_edits({})
+    with pytest.raises(ValueError, match="it has none"):
+        Editor(edited.bundle, device="cpu").find("smile=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("smile", "NAME=AMOUNT, such as smile=2, got 'smile'"),
+        ("smile=", "got 'smile='"),
+        ("smile=2,", "got ''"),
+        ("smile=two", "got 'smile=two'"),
+        ("smile=1=2", "got 'smile=1=2'"),
+        ("smile=nan", "the amount of an edit is a number, got 'smile=nan'"),
+        ("pose=1, smile=-inf", "got 'smile=-inf'"),
+    ],
+)
+def test_text_that_is_no_edit(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        parse_edits(text)
+
+
+def test_a_wrong_name_costs_no_inversion(edited: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Editor, "invert", None)
+    with pytest.raises(ValueError, match="did you mean"):
+        edited.edit(picture(), "smlie=1")
+
+
+def test_another_generators_edit_is_refused_with_both_names(edited: Editor) -> None:
+    foreign = Edit("glasses", torch.ones(1, 32), generator="0123456789abcdef")
+    with pytest.raises(
+        ValueError, match=f"'glasses' is for generator 0123456789abcdef, this one is {edited.bundle.fingerprint}"
+    ):
+        edited.render(edited.invert(picture()), foreign)
+
+
+# ---- photos
+
+
+def test_a_photo_is_edited_in_one_go(edited: Editor) -> None:
+    photo = picture()
+    out = edited.edit(photo, "smile=1")
+    inversion = edited.invert(to_image(photo, side=64))
+    wanted = edited.render(inversion, {"smile": 1})[0]
+    assert out.size == (32, 32)
+    assert np.abs(out.pixels - ((wanted + 1) * 127.5).round().permute(1, 2, 0).numpy()).max() <= 1
+    assert np.array_equal(edited.edit(photo).pixels, edited.edit(photo, "smile=0").pixels)
+
+
+def test_cars_come_back_without_their_bars() -> None:
+    cars = Editor(bundle(Domain("cars", (4, 3))), device="cpu")
+    assert cars.edit(picture(96, 72), "smile=1").size == (32, 24)
+
+
+def test_a_batch_is_what_its_photos_are_alone(edited: Editor) -> None:
+    photos = torch.cat([to_image(picture(seed=i), side=64) for i in range(3)])
+    together = edited.render(edited.invert(photos), "smile=1.5")
+    assert list(together.shape) == [3, 3, 32, 32]
+    for i in range(3):
+        alone = edited.render(edited.invert(photos[i]), "smile=1.5")  # one photo without a batch axis
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["e4e", "styleres", "hfgi"])
+def test_many_edits_at_once_are_each_alone(folder: Path, method: str) -> None:
+    edited = load(folder, method, "cpu")
+    inversion = edited.invert(torch.cat([to_image(picture(seed=i), side=64) for i in range(2)]))
+    wanted = ["smile=2", "", {"pose": -1, "smile": 1}, edited.edits["age"], [], {"smile": 0}]
+    each = edited.render_each(inversion, wanted)
+    assert list(each.shape) == [12, 3, 32, 32]
+    for i, entry in enumerate(wanted):
+        torch.testing.assert_close(each[2 * i : 2 * i + 2], edited.render(inversion, entry), rtol=0, atol=1e-4)
+    assert list(edited.render_each(inversion, []).shape) == [0, 3, 32, 32]
+
+
+def test_pictures_are_in_range_and_carry_no_graph(edited: Editor) -> None:
+    image = edited.render(edited.invert(picture()), {"smile": 50})
+    assert image.abs().max() <= 1 and not image.requires_grad
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(1, 4, 64, 64), torch.zeros(1, 3, 64, 60), torch.zeros(64, 64)])
+def test_wrong_photos_are_named(edited: Editor, wrong: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"photos are square RGB, \[N, 3, side, side\] in \[-1, 1\], got \["):
+        edited.invert(wrong)
+
+
+# ---- inversions on the disk
+
+
+@pytest.mark.parametrize("method", ["e4e", "styleres"])
+def test_an_inversion_is_kept_for_later(folder: Path, method: str, tmp_path: Path) -> None:
+    edited = load(folder, method, "cpu")
+    inversion = edited.invert(picture())
+    inversion.save(tmp_path / "me.safetensors")
+    later = load(folder, method, "cpu")
+    again = later.load_inversion(str(tmp_path / "me.safetensors"))
+    assert torch.equal(later.render(again, "smile=1"), edited.render(inversion, "smile=1"))
+
+
+def test_an_inversion_of_another_method_or_none_at_all(folder: Path, tmp_path: Path) -> None:
+    e4e, styleres = load(folder, "e4e", "cpu"), load(folder, "styleres", "cpu")
+    inversion = styleres.invert(picture())
+    inversion.save(tmp_path / "me.safetensors")
+    with pytest.raises(ValueError, match=r"me\.safetensors holds a StyleResInversion, not a E4EInversion"):
+        e4e.load_inversion(tmp_path / "me.safetensors")
+    with pytest.raises(ValueError, match="renders a E4EInversion, got a StyleResInversion: invert the photo with e4e"):
+        e4e.render(inversion)
+    write_tensors(tmp_path / "weights.safetensors", {"w": torch.ones(2)})
+    with pytest.raises(ValueError, match=r"weights\.safetensors is not a saved inversion"):
+        e4e.load_inversion(tmp_path / "weights.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.safetensors"):
+        e4e.load_inversion(tmp_path / "text.safetensors")
+    with pytest.raises((ValueError, OSError), match=r"none\.safetensors"):
+        e4e.load_inversion(tmp_path / "none.safetensors")
+
+
+# ---- bundles, methods, precision, devices
+
+
+def test_without_an_encoder_there_is_nothing_to_edit() -> None:
+    bare = Bundle("bare")
+    bare.put("generator", tiny.generator())
+    with pytest.raises(BundleError, match="bundle 'bare' cannot edit photos: it has no encoder"):
+        Editor(bare)
+
+
+def test_the_bundles_first_method_unless_another_is_asked_for(folder: Path) -> None:
+    assert load(folder, device="cpu").method == "styleres"
+    assert load(Bundle.load(folder), "hfgi", "cpu").method == "hfgi"
+    assert load(folder, device="cpu").resolution == 32
+    with pytest.raises(BundleError, match="bundle 'tiny' has no gradstyle; it has styleres, hfgi, e4e"):
+        load(folder, "gradstyle")
+    with pytest.raises(BundleError, match="there is no method 'magic'"):
+        load(folder, "magic")
+
+
+def test_the_names_that_the_package_gives(folder: Path, tmp_path: Path) -> None:
+    picture().save(tmp_path / "me.png")
+    edited = gradstyle.load(folder, device="cpu")
+    inversion = edited.invert(gradstyle.open_photo(tmp_path / "me.png"))
+    gradstyle.save_image(edited.render(inversion, {"smile": 2}), tmp_path / "smile.png")
+    assert gradstyle.open_photo(tmp_path / "smile.png").size == (36, 36)  # a sheet of one
+    assert {name: getattr(gradstyle, name) for name in gradstyle.__all__}.keys() == set(gradstyle.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = gradstyle.nothing
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_is_close(method: str) -> None:
+    made = bundle(methods=(method,))
+    inversions = [Editor(made, method, "cpu", dtype).invert(picture()) for dtype in (torch.float32, torch.bfloat16)]
+    whole, half = Editor(made, method, "cpu"), Editor(made, method, "cpu", torch.bfloat16)
+    assert half._method.generator.const.dtype == torch.bfloat16
+    images = [each.render(inversion, "smile=0.5") for each, inversion in zip((whole, half), inversions)]
+    assert images[1].dtype == torch.float32
+    assert tiny.psnr(images[1], images[0]) > 20  # nets of noise: the codes themselves move
+    plain = whole.render(inversions[0])
+    assert (images[1] - images[0]).abs().mean() < 0.3 * (plain - images[0]).abs().mean()
+
+
+def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert device_of(None) == device_of("cpu") == device_of(torch.device("cpu")) == torch.device("cpu")
+    with pytest.raises(ValueError, match="there is no device 'cuda' here; cpu"):
+        load(folder, device="cuda")
+    with pytest.raises(ValueError, match="there is no device 'mps' here"):
+        device_of("mps")
+    with pytest.raises(ValueError, match=r"device is cpu, cuda, cuda:1 … or mps, got 'gpu'"):
+        device_of("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device_of(None) == torch.device("cuda") and device_of("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="there is no device 'cuda:2' here; cuda, cpu"):
+        device_of("cuda:2")
+
+
+def test_weights_are_read_to_the_device(folder: Path) -> None:
+    edited = Editor(Bundle.load(folder), "styleres", "meta")
+    assert {p.device.type for p in edited._method.parameters()} == {"meta"}
+    assert edited.device.type == "meta"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_as_on_the_cpu(folder: Path, tmp_path: Path) -> None:
+    for method in ("e4e", "styleres", "hfgi"):
+        here, there = load(folder, method, "cpu"), load(folder, method, "cuda")
+        images = [each.render(each.invert(picture()), "smile=1, age=0.5").cpu() for each in (here, there)]
+        assert tiny.far(images[1], images[0]) < 1e-2, method
+        there.invert(picture()).save(tmp_path / "me.safetensors")
+        assert here.load_inversion(tmp_path / "me.safetensors").codes.w.device.type == "cpu"
+
+
+def test_load_takes_the_bundle_that_comes_with_the_package_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(module.Bundle, "load", lambda name: asked.append(name) or bundle())
+    assert load(device="cpu").method == "e4e" and asked == ["faces"]
