@@ -182,6 +182,84 @@ def teacher(
     _train("teacher", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
 
 
+BundleOption = Annotated[str, typer.Option("--bundle", "-b", help="The bundle that it stands on: a folder or a name.")]
+TeacherOption = Annotated[Path | None, typer.Option(help="A teacher: its features are what losses compare.")]
+PerceptualOption = Annotated[
+    Path | None, typer.Option(help="Published weights of the perceptual network that the recipe names.")
+]
+HeadsOption = Annotated[Path | None, typer.Option(help="LPIPS's linear heads, beside --perceptual.")]
+IdentityOption = Annotated[Path | None, typer.Option(help="Published weights of ArcFace's IR-SE-50.")]
+AdversaryOption = Annotated[
+    Path | None, typer.Option(help="A bundle or published weights with the discriminator to begin with.")
+]
+
+
+@app.command(cls=Command)
+def encoder(
+    data: DataArgument,
+    bundle: BundleOption,
+    out: RunOption,
+    recipe: RecipeOption = "",
+    teacher: TeacherOption = None,
+    perceptual: PerceptualOption = None,
+    heads: HeadsOption = None,
+    identity: IdentityOption = None,
+    changes: SetOption = None,
+    minutes: MinutesOption = None,
+    images: ImagesOption = None,
+    resume: ResumeOption = False,
+    split: SplitOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train e4e's encoder on the generator of a bundle."""
+    inputs = _standing(bundle, teacher=teacher, perceptual=perceptual, heads=heads, identity=identity)
+    _train("encoder", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
+
+
+def _method(name: str) -> None:
+    """A verb for each method: they differ in their names alone."""
+
+    def verb(
+        data: DataArgument,
+        bundle: BundleOption,
+        out: RunOption,
+        recipe: RecipeOption = "",
+        teacher: TeacherOption = None,
+        perceptual: PerceptualOption = None,
+        heads: HeadsOption = None,
+        identity: IdentityOption = None,
+        discriminator: AdversaryOption = None,
+        changes: SetOption = None,
+        minutes: MinutesOption = None,
+        images: ImagesOption = None,
+        resume: ResumeOption = False,
+        split: SplitOption = None,
+        cache: CacheOption = None,
+        device: DeviceOption = None,
+    ) -> None:
+        files = {"teacher": teacher, "perceptual": perceptual, "heads": heads, "identity": identity}
+        inputs = _standing(bundle, **files, discriminator=discriminator)
+        _train(name, data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
+
+    app.command(name, cls=Command, help=f"Train {name} on the generator and encoder of a bundle.")(verb)
+
+
+for _name in ("gradstyle", "styleres", "sdic", "hfgi"):
+    _method(_name)
+
+
+def _standing(bundle: str, **files: Path | None) -> dict[str, object]:
+    """Absolute paths, so that a run may go on from elsewhere."""
+    from ..bundles.bundle import find_bundle
+
+    for file in files.values():
+        if file is not None and not file.exists():
+            raise ValueError(f"there is no {file}")
+    given = {name: file.absolute() for name, file in files.items() if file is not None}
+    return {"bundle": find_bundle(bundle).absolute(), **given}
+
+
 def _labels(given: str | None) -> str | None:
     """An absolute path, so that a run may go on from elsewhere; a name inside the data stays."""
     return str(Path(given).absolute()) if given is not None and Path(given).is_file() else given
@@ -191,14 +269,15 @@ def _labels(given: str | None) -> str | None:
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder.")],
-    name: Annotated[str | None, typer.Option(help="The bundle's name; that of its folder if not given.")] = None,
+    name: Annotated[str, typer.Option(help="The bundle's name; that of its folder if not given.")] = "",
+    licence: Annotated[str, typer.Option(help="What may be done with the weights; their data may say.")] = "",
     half: Annotated[bool, typer.Option("--half", help="Write 16-bit floats: half the size.")] = False,
     force: ForceOption = False,
 ) -> None:
     """Write what a run has learned so far as a bundle."""
     from ..training.launch import export as write
 
-    bundle = write(run, out, name, half, force)
+    bundle = write(run, out, name, licence, half, force)
     console.print(f"{', '.join(bundle)} in {out}")
 
 

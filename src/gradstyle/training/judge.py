@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..losses.judge import Judge, JudgeConfig, JudgeReport, judge_report, with_report
 from .data import Images, Split, to_float
 from .loop import Batch, Setup, Trainable
-from .passes import descend, learning_mode, share_statistics
+from .passes import descend, learning_mode, place, share_statistics
 from .recipe import Recipe
 
 
@@ -55,7 +55,8 @@ class JudgeTraining(Trainable[JudgeRecipe]):
         recipe = self.recipe
         torch.manual_seed(recipe.loop.seed)
         config = JudgeConfig(recipe.attributes, recipe.data.resolution, recipe.widths, recipe.embedding)
-        self.judge = Judge(config).to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.judge = Judge(config)
+        place(self.judge, engine.device)
         self.average = copy.deepcopy(self.judge).requires_grad_(False).eval()
         self.modules = {"judge": self.judge, "average": self.average}
         self.optimisers = {

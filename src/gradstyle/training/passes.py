@@ -13,14 +13,29 @@ Norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 Pass = Callable[[], tuple[Tensor, Mapping[str, Tensor]]]  # a loss, and what it is made of
 
 
-def descend(engine: Accelerator, module: nn.Module, optimiser: Any, passes: Iterable[Pass]) -> dict[str, Tensor]:
-    """One step on the mean of several passes; gives the means of what their losses are made of."""
+def place(module: nn.Module, device: torch.device) -> None:
+    """On the device, kernels of pictures with their channels last; those of volumes stay as they are."""
+    module.to(device)
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def descend(
+    engine: Accelerator, module: nn.Module, optimiser: Any, passes: Iterable[Pass], resting: Iterable[nn.Module] = ()
+) -> dict[str, Tensor]:
+    """One step on the mean of several passes; gives the means of what their losses are made of.
+
+    What is `resting` does not move, and the optimiser does not count the step for it.
+    """
     every: list[Mapping[str, Tensor]] = []
     for forward in passes:
         with engine.accumulate(module):
             loss, terms = forward()
             engine.backward(loss)
         every.append({name: term.detach().float() for name, term in terms.items()})
+    for part in resting:
+        part.zero_grad(set_to_none=True)
     optimiser.step()
     optimiser.zero_grad()
     return {name: torch.stack([terms[name] for terms in every]).mean() for name in every[0]}

@@ -1,0 +1,172 @@
+"""What trainings need that stand on a bundle: its frozen networks, and the networks that losses compare with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..bundles import Bundle, BundleError
+from ..bundles.bundle import fingerprint
+from ..edits import Edit
+from ..encoder.e4e import fit
+from ..losses import LPIPS, FeatureDistance, IdentityLoss, Judge, KerasVGGLoss
+from ..losses.frozen import Frozen
+from ..methods.method import Compare
+from ..stylegan2 import Discriminator, Generator
+from .loop import Setup
+
+log = logging.getLogger(__name__)
+
+MEAN_SAMPLES = 10_000
+EDIT_LENGTH = 0.7  # of a preview's edit: the part of the way from the mean code to a random one
+
+
+def open_bundle(setup: Setup[Any]) -> Bundle:
+    """The bundle that a training stands on, which must frame photos as the training does."""
+    if "bundle" not in setup.inputs:
+        raise ValueError("this training stands on a bundle: give --bundle FOLDER")
+    bundle, data = Bundle.load(setup.inputs["bundle"]), setup.recipe.data
+    if bundle.domain.aspect != data.aspect:
+        raise ValueError(f"{setup.inputs['bundle']} is for photos {bundle.domain.aspect}, data.aspect is {data.aspect}")
+    return bundle
+
+
+def mean_code(generator: Generator) -> Tensor:
+    """The generator's own, or the mean of what its mapping network gives."""
+    if bool(generator.mean_w.any()) or not generator.config.mapping_layers:
+        return generator.mean_w
+    z = torch.randn(MEAN_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    return generator.map(z).mean(dim=0)
+
+
+def random_edit(generator: Generator) -> Edit | None:
+    """One fixed direction for previews; none where the generator came without its mapping network."""
+    if not generator.config.mapping_layers:
+        return None
+    z = torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(1))
+    return Edit("random", EDIT_LENGTH * (generator.map(z) - mean_code(generator)))
+
+
+def copied(bundle: Bundle, name: str, parts: Iterable[str], trained: str) -> Bundle:
+    """A bundle with some of another's parts, and its edits."""
+    origin = "; ".join(filter(None, [bundle.origin, f"{trained} trained with gradstyle train {trained}"]))
+    copy = Bundle(name, bundle.domain, origin, bundle.licence)
+    for part in parts:
+        if part in bundle:
+            copy.put_state(part, bundle.config(part), bundle.state(part))
+    copy.put_edits(bundle.edits)
+    return copy
+
+
+class Standing:
+    """Names the frozen networks of a run, so that it never goes on with others."""
+
+    def __init__(self, **parts: nn.Module) -> None:
+        self.names = {name: fingerprint(part.state_dict()) for name, part in parts.items()}
+
+    def check(self, before: Mapping[str, str]) -> None:
+        for name, now in self.names.items():
+            if before.get(name) != now:
+                raise ValueError(f"the bundle's {name} is not the one that this run began on: start a new run on it")
+
+
+# ---- what losses compare with
+
+
+@dataclass(frozen=True)
+class LossesRecipe:
+    """Which published networks the files given by --perceptual and --identity hold."""
+
+    perceptual: Literal["alex", "vgg", "keras-vgg"] = "alex"
+    face_crop: bool = True  # ArcFace sees the middle of an aligned portrait
+
+
+class NoDistance(Frozen):
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        return images.new_zeros(())
+
+
+def open_losses(inputs: Mapping[str, str], recipe: LossesRecipe, device: torch.device) -> tuple[Compare, Compare]:
+    """Perceptual and identity distances: of published files where they are given, else of the teacher."""
+    perceptual: nn.Module | None = None
+    identity: nn.Module | None = None
+    if teacher := inputs.get("teacher"):
+        network = Judge.open(teacher)
+        perceptual, identity = FeatureDistance(network), IdentityLoss(network.embed, crop=None)
+        identity.network = network  # or it would not move to the device
+    if file := inputs.get("perceptual"):
+        perceptual = _perceptual(recipe.perceptual, file, inputs.get("heads"))
+    if file := inputs.get("identity"):
+        identity = _identity(file, recipe.face_crop)
+    missing = [name for name, found in (("perceptual", perceptual), ("identity", identity)) if found is None]
+    if missing:
+        log.warning(
+            "no network for the %s term: it is left out, and pixels alone are compared. "
+            "Train one with `gradstyle train teacher` and give --teacher FILE, or give published weights",
+            " and the ".join(missing),
+        )
+    return (perceptual or NoDistance()).to(device), (identity or NoDistance()).to(device)
+
+
+def _perceptual(network: Literal["alex", "vgg", "keras-vgg"], file: str, heads: str | None) -> nn.Module:
+    if network == "keras-vgg":
+        return KerasVGGLoss.open(file)
+    if heads is None:
+        raise ValueError(f"LPIPS on {network} needs its linear heads beside {file}: give --heads FILE")
+    return LPIPS.open(network, file, heads)
+
+
+def _identity(file: str, crop: bool) -> IdentityLoss:
+    from ..bundles.published import open_published
+
+    network = open_published(Path(file)).network
+    if network is None:
+        raise ValueError(f"{file} holds no face network")
+    made = IdentityLoss(network) if crop else IdentityLoss(network, crop=None)
+    return made.freeze()
+
+
+# ---- the discriminator
+
+
+class GroupedDiscriminator(nn.Module):
+    """A discriminator whose minibatch deviation is that of consecutive rows, so that a batch dealt out to
+    processes has the groups of the joined one; pictures of another size are brought to its own."""
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.discriminator, self.config = discriminator, discriminator.config
+
+    def forward(self, images: Tensor) -> Tensor:
+        images, group = fit(images, self.config.resolution), self.config.group
+        if len(images) % group:
+            raise ValueError(
+                f"{len(images)} pictures at a time are no multiple of the discriminator's group of {group}: "
+                "change loop.batch or loop.parts"
+            )
+        strided = images.reshape(-1, group, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
+        scores: Tensor = self.discriminator(strided)
+        return scores.reshape(group, -1).T.flatten()  # [N]
+
+
+def open_discriminator(bundle: Bundle, inputs: Mapping[str, str]) -> GroupedDiscriminator:
+    """The bundle's own, or that of another bundle or a published file."""
+    source, name = bundle, inputs.get("bundle", bundle.name)
+    if file := inputs.get("discriminator"):
+        from .generator import start_weights
+
+        source, name = start_weights(Path(file)), file
+    if "discriminator" not in source:
+        raise BundleError(
+            f"{name} has no discriminator, against which this method learns: "
+            "give --discriminator FILE, or set the weight of the adversarial term to 0"
+        )
+    made = Discriminator(source.config("discriminator"))
+    made.load_state_dict(source.state("discriminator", torch.float32))
+    return GroupedDiscriminator(made)
