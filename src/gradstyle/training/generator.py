@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..bundles import Bundle, BundleError, Domain
+from ..bundles import Bundle, BundleError
 from ..losses import LazyR1, PathLength, discriminator_loss, generator_loss
 from ..stylegan2 import Codes, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from .augment import AdaptiveP, Augment
@@ -178,7 +178,8 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         count, recipe = len(batch.photos), self.recipe
         terms = self.train_generator(count)
         if recipe.path_weight and batch.step % recipe.path_every == 0:
-            terms |= self.regularise_generator(max(count // recipe.path_share, recipe.loop.parts))
+            parts = recipe.loop.parts
+            terms |= self.regularise_generator(max(count // parts // recipe.path_share, 1) * parts)
         terms |= self.train_discriminator(batch.photos)
         if self.r1.due(batch.step):
             terms |= self.regularise_discriminator(batch.photos)
@@ -307,8 +308,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
             return [list(generator(codes[row * columns : (row + 1) * columns])) for row in range(rows)], ()
 
     def export(self, name: str) -> Bundle:
-        data = self.recipe.data
-        bundle = Bundle(name, Domain(data.domain, data.aspect), origin="trained with gradstyle train generator")
+        bundle = Bundle(name, self.recipe.data.domain, origin="trained with gradstyle train generator")
         bundle.put("generator", self.finished())
         bundle.put("discriminator", self.discriminator)
         return bundle

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..bundles import Bundle
 from ..draws import Draws
 from . import recipe as recipes
 from . import snapshot
@@ -140,7 +141,9 @@ def open_images(path: Path, data: DataRecipe, cache: Path | None = None) -> Imag
     )
 
 
-def export(folder: Path, out: Path, name: str | None = None, half: bool = False, overwrite: bool = False) -> Result:
+def export(
+    folder: Path, out: Path, name: str = "", half: bool = False, overwrite: bool = False, licence: str = ""
+) -> Result:
     """The result of a run's last good snapshot."""
     run = Run.find(folder)
     kind = trainable(run.info.kind)
@@ -154,5 +157,7 @@ def export(folder: Path, out: Path, name: str | None = None, half: bool = False,
         snapshot.restore_module(part, module, last[1]["modules"][part])
     training.load_state(last[1]["trainable"])
     result = training.export(name or out.name)
+    if isinstance(result, Bundle):
+        result.licence = licence or result.licence
     result.save(out, dtype=torch.float16 if half else None, overwrite=overwrite)
     return result

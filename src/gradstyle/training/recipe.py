@@ -12,10 +12,11 @@ import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from ..bundles import Domain
 from ..bundles.config import from_json, to_json
 from ..photos.framing import Crop
 
@@ -34,11 +35,14 @@ class DataRecipe:
     """Which part of each picture is seen, at what size."""
 
     resolution: int
-    domain: str = "unknown"
-    crop: Crop = "center"
-    aspect: tuple[int, int] = (1, 1)  # width : height of what is kept; the rest of the square is black bars
+    domain: Domain = field(default_factory=Domain)  # cut to its aspect, the rest of the square is black bars
+    crop: Crop = "center"  # center: cut to the aspect; none: all must have it; pad: keep everything
     mirror: bool = True  # every second picture, drawn anew each epoch
     split: tuple[str, str, str] | None = None  # file, column, value: the pictures to train on
+
+    @property
+    def aspect(self) -> tuple[int, int]:
+        return self.domain.aspect
 
 
 @dataclass(frozen=True)
