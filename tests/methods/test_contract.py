@@ -95,7 +95,7 @@ def test_many_edits_at_once_are_those_edits_one_by_one(method: Method[Any]) -> N
     inversion = method.invert(tiny.photos())
     kinds = [(), tiny.an_edit(), [0 * tiny.an_edit()], [-tiny.an_edit(), style_edit(method)]]
     alone = [method.render(inversion, kind) for kind in kinds]
-    for mix in ([], [0], [2, 0], [1, 3, 1], *product(range(4), repeat=2), [1, 0, 3, 2, 1]):
+    for mix in ([], [0], [2, 0], [1, 3, 1], *product(range(4), repeat=2), [1, 0, 3, 2]):
         drawn = method.render_each(inversion, [kinds[k] for k in mix])
         assert drawn.shape == (2 * len(mix), 3, 32, 32)
         for k, picture in zip(mix, drawn.split(2)):
