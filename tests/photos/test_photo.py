@@ -264,8 +264,9 @@ def test_pictures_are_written_as_they_are(tmp_path: Path) -> None:
     photo.save(tmp_path / "new" / "folder" / "a.png")
     assert np.array_equal(open_photo(tmp_path / "new" / "folder" / "a.png").pixels, scene())
     images = torch.stack([torch.full((3, 8, 8), -1.0), torch.full((3, 8, 8), 1.0)])
-    save_image(images[0], tmp_path / "one.png")
-    assert open_photo(tmp_path / "one.png").size == (8, 8)
+    for one in (images[0], images[:1]):
+        save_image(one, tmp_path / "one.png")
+        assert (open_photo(tmp_path / "one.png").pixels == 0).all() and open_photo(tmp_path / "one.png").size == (8, 8)
     save_image(images, tmp_path / "two.png")
     assert open_photo(tmp_path / "two.png").size == (2 * 8 + 3 * 2, 8 + 2 * 2)
     photo.save(tmp_path / "a.JPG")

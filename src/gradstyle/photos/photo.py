@@ -72,10 +72,8 @@ def to_photo(image: Tensor, aspect: tuple[int, int] = (1, 1)) -> Photo:
 
 def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
     """Write a picture [3, side, side], or the pictures [N, 3, side, side] side by side."""
-    if image.ndim == 3:
-        to_photo(image).save(path)
-    else:
-        write_picture(contact_sheet([list(image)]), path)
+    images = list(image) if image.ndim == 4 else [image]
+    write_picture(Image.fromarray(to_photo(images[0]).pixels) if len(images) == 1 else contact_sheet([images]), path)
 
 
 def contact_sheet(
