@@ -8,7 +8,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -198,8 +198,6 @@ def train(
         progress = _restore(last, trainable, batches)
     goal = min(recipe.images, budget.images or recipe.images)
     shown = to_float(images.gather(range(min(8, len(images)))).to(engine.device))
-    if run is not None:
-        run.open_log(progress.step)
 
     def keep() -> None:
         """A snapshot, and the pictures that go with it."""
@@ -213,7 +211,7 @@ def train(
 
     watch = Watch(engine, recipe.largest_loss, run)
     kept_at, kept_step, before = time.monotonic(), progress.step, time.monotonic()
-    with stop_signals() as caught:
+    with closing(batches), stop_signals() as caught, run.logging(progress.step) if run else nullcontext():
         while progress.images < goal:
             photos = next(batches)
             batch = Batch(photos, batches.indices, progress.step, progress.images)
@@ -245,9 +243,6 @@ def train(
                 kept_at, kept_step, before = time.monotonic(), progress.step, time.monotonic()
         if kept_step != progress.step:
             keep()
-    batches.close()
-    if run is not None:
-        run.close()
     return progress, caught[0] if caught else None
 
 

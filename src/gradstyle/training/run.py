@@ -19,6 +19,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,21 +112,27 @@ class Run:
 
     # ---- what there is to see
 
-    def open_log(self, step: int) -> None:
+    @contextmanager
+    def logging(self, step: int) -> Iterator[None]:
         """Go on with the log after `step`; what a killed run had written beyond it will be written again."""
         kept = [line for line in read_log(self.folder) if line["step"] <= step]
         _replace(self.folder / LOG, "".join(json.dumps(line) + "\n" for line in kept))
-        self._log = (self.folder / LOG).open("a")
-        if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
+        with ExitStack() as open_files:
+            self._log = open_files.enter_context((self.folder / LOG).open("a"))
+            if importlib.util.find_spec("tensorboard") is not None:
+                from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
+                self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
+                open_files.callback(self._board.close)
+            try:
+                yield
+            finally:
+                self._log = self._board = None
 
     def log(self, values: Mapping[str, float]) -> None:
-        if self._log is None:
-            return
-        self._log.write(json.dumps({key: _short(value) for key, value in values.items()}) + "\n")
-        self._log.flush()
+        with self._disk("the log"):
+            self._log.write(json.dumps({key: _short(value) for key, value in values.items()}) + "\n")
+            self._log.flush()
         if self._board is not None:
             for key, value in values.items():
                 if key != "step":
@@ -133,17 +140,21 @@ class Run:
 
     def preview(self, step: int, rows: Sequence[Sequence[Tensor]], columns: Sequence[str] = ()) -> Path:
         path = self.folder / "previews" / f"{step:06d}.png"
-        path.parent.mkdir(exist_ok=True)
         partial = path.with_name(f".{path.name}")
-        contact_sheet(rows, columns).save(partial, format="PNG")
-        partial.replace(path)
+        with self._disk("a preview"):
+            path.parent.mkdir(exist_ok=True)
+            contact_sheet(rows, columns).save(partial, format="PNG")
+            partial.replace(path)
         return path
 
-    def close(self) -> None:
-        for writer in (self._log, self._board):
-            if writer is not None:
-                writer.close()
-        self._log = self._board = None
+    @contextmanager
+    def _disk(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                f"{what} could not be written ({error}); {self.last_good()}. Make room and --resume"
+            ) from error
 
 
 def read_log(folder: Path) -> Iterator[dict[str, float]]:
