@@ -132,7 +132,7 @@ def write_tensors(
         plain[name] = kept
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(plain, partial, dict(metadata or {}))
+        save_file(plain, partial, dict(metadata) if metadata else None)
         digest = file_sha256(partial)
         partial.replace(path)
     finally:

@@ -161,6 +161,15 @@ def test_tensors_that_share_memory_are_written_apart(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
 
 
+def test_a_part_without_weights(tmp_path: Path) -> None:
+    """e4e has none of its own, and may be put in all the same."""
+    bundle = bare()
+    bundle.put("encoder", tiny.encoder())
+    bundle.put("e4e", tiny.method("e4e"))
+    again = Bundle.load(bundle.save(tmp_path / "x"))
+    assert again.state("e4e") == {} and again.method("e4e").name == "e4e"
+
+
 # ---- lazily, and checked
 
 

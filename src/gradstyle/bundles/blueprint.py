@@ -20,7 +20,7 @@ class ImpossibleShapes(ValueError):
 class _Counted(TorchFunctionMode):
     """Ends the construction of a network that is larger than any of ours, before it takes the memory.
 
-    It also draws and scales no values where there are none: the first time, torch would import for two seconds.
+    It also draws, fills and scales nothing where there are no values: at the first, torch would import for seconds.
     """
 
     calls = 0
@@ -29,11 +29,12 @@ class _Counted(TorchFunctionMode):
         self.calls += 1
         if self.calls > MOST_CALLS:
             raise ImpossibleShapes("it would have more layers than any network that is known here")
-        if func is torch.Tensor.div:  # by a number, of nothing
+        kwargs = kwargs or {}
+        if "out" in kwargs:
+            return kwargs["out"]
+        if func is torch.Tensor.div:  # by a number
             return args[0]
-        if func is torch.randn:
-            func = torch.empty
-        return func(*args, **(kwargs or {}))
+        return (torch.empty if func is torch.randn else func)(*args, **kwargs)
 
 
 @contextmanager
