@@ -40,10 +40,12 @@ class _Counted(TorchFunctionMode):
 @contextmanager
 def blueprint() -> Iterator[None]:
     """What is built inside has names and shapes alone. Its config may come from a hostile file."""
+    gradients = torch.is_grad_enabled()
     try:
         with torch.device("meta"), _Counted():
             yield
     except ImpossibleShapes:
+        torch.set_grad_enabled(gradients)  # ended inside a no_grad block, whose own end was not counted out
         raise
     except Exception as error:  # a config can be wrong in as many ways as a constructor can compute
         raise ImpossibleShapes(str(error) or type(error).__name__) from error
