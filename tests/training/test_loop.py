@@ -116,7 +116,7 @@ def test_a_run_sees_what_the_recipe_says_and_learns(images: Images, tmp_path: Pa
     lines = list(read_log(tmp_path))
     assert [line["images"] for line in lines] == list(range(4, 801, 4))
     assert (
-        sum(line["loss"] for line in lines[-50:]) / 50 < 0.5 * lines[0]["loss"] and lines[-1]["images_per_second"] > 0
+        sum(line["loss"] for line in lines[-50:]) / 50 < 0.8 * lines[0]["loss"] and lines[-1]["images_per_second"] > 0
     )
     assert sorted(path.name for path in (tmp_path / "previews").iterdir()) == ["000200.png"]
     each = torch.cat([batch.indices for batch in shade.seen[:5]])

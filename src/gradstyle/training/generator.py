@@ -294,11 +294,11 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
 
     @torch.no_grad()
     def finished(self) -> Generator:
-        """The average, with its mean code."""
-        random = torch.Generator().manual_seed(0)
-        z = torch.randn(MEAN_SAMPLES, self.average.config.z_dim, generator=random)
-        self.average.mean_w.copy_(self.average.map(z).mean(dim=0))
-        return self.average
+        """The average as it stands, with its mean code."""
+        generator = copy.deepcopy(self.average)
+        z = torch.randn(MEAN_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+        generator.mean_w.copy_(generator.map(z).mean(dim=0))
+        return generator
 
     @torch.no_grad()
     def preview(self, photos: Tensor) -> tuple[Sequence[Sequence[Tensor]], Sequence[str]]:

@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -139,6 +140,7 @@ def engine_for(recipe: LoopRecipe, device: str | None = None) -> Accelerator:
     Buffers are not broadcast: they are the same everywhere, or synchronised where they are made.
     """
     AcceleratorState._reset_state(reset_partial_state=False)  # of an earlier training in this process
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # older PyTorch has no other
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     engine = Accelerator(
         cpu=on_cpu,
