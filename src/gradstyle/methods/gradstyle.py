@@ -226,9 +226,7 @@ class GradStyle(Method[GradStyleInversion]):
     def __init__(self, generator: Generator, encoder: Encoder, config: GradStyleConfig | None = None) -> None:
         config = config or GradStyleConfig()
         super().__init__(generator, encoder, config)
-        last = config.stages[-1].layer
-        if last >= generator.config.layers:
-            raise ValueError(f"a stage ends after layer {last}, the generator's last is {generator.config.layers - 1}")
+        self.check_layer(config.stages[-1].layer)
         self.stages = nn.ModuleList(StageModules(stage, generator, encoder, config) for stage in config.stages)
 
     def invert(self, photo: Tensor, codes: Codes | None = None) -> GradStyleInversion:
