@@ -7,8 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import nn
 
+from gradstyle.bundles import Bundle
+from gradstyle.encoder import Encoder, EncoderConfig
+from gradstyle.losses import Judge, JudgeConfig
+from gradstyle.stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from gradstyle.training.loop import Progress
 
 
@@ -42,3 +48,25 @@ def draw_pictures(folder: Path, count: int = 64, side: int = 16, seed: int = 0) 
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["name", "part", "bright", "barred"], *rows])
     return folder
+
+
+def make_bundle(folder: Path, with_encoder: bool = True, mapping_layers: int = 2) -> Path:
+    """Networks for pictures of 16 px, as the recipe `tiny` has them, with random weights."""
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(16, 16, 16, mapping_layers, channel_base=128, channel_max=16))
+    bundle = Bundle("tiny")
+    bundle.put("generator", generator)
+    bundle.put("discriminator", Discriminator(DiscriminatorConfig(16, 128, 16)))
+    if with_encoder:
+        encoder = Encoder(EncoderConfig(6, 16, 16, (1, 1, 1, 1), (8, 12, 16, 24), 24, 16, coarse=2, middle=4))
+        for norm in encoder.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.running_mean.uniform_(-0.1, 0.1)
+                norm.running_var.uniform_(0.5, 1.5)
+        bundle.put("encoder", encoder)
+    return bundle.save(folder)
+
+
+def make_teacher(path: Path) -> Path:
+    torch.manual_seed(1)
+    return Judge(JudgeConfig(("a", "b"), 16, (6, 8), 8)).save(path)

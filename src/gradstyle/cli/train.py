@@ -260,6 +260,46 @@ def _standing(bundle: str, **files: Path | None) -> dict[str, object]:
     return {"bundle": find_bundle(bundle).absolute(), **given}
 
 
+@app.command("all", cls=Command)
+def everything(
+    data: Annotated[Path | None, typer.Argument(help="Pictures; not needed to go on.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the chain.")] = Path("chain"),
+    recipe: RecipeOption = "",
+    minutes: Annotated[float | None, typer.Option(help="For the whole chain, over all calls.", min=0)] = None,
+    piece: Annotated[float | None, typer.Option(help="Minutes after which this call stops.", min=0)] = None,
+    max_file_size: Annotated[
+        str | None, typer.Option("--max-file-size", help="Export in files no larger, such as 15MB.")
+    ] = None,
+    labels: LabelsOption = None,
+    start: Annotated[Path | None, typer.Option(help="Weights that the generator begins with.")] = None,
+    changes: SetOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train generator, judges, encoder and all methods in one time budget; call again to go on."""
+    from ..training import chain
+    from ..training.pieces import parse_size
+
+    largest = None if max_file_size is None else parse_size(max_file_size)
+    with Line() as line:
+        done = chain.run(
+            out, line, data, recipe, minutes, piece, largest, _labels(labels), start, changes or (), cache, device
+        )
+    console.print(f"all is trained; the bundle is {out / 'bundle'}" if done else "call again to go on")
+
+
+@app.command(cls=Command)
+def join(
+    folder: Annotated[Path, typer.Argument(help="Where the pieces lie, with their files.json.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the whole files go.")],
+) -> None:
+    """Put files together again that `train all --max-file-size` has split."""
+    from ..training.pieces import join as put_together
+
+    for file in put_together(folder, out):
+        console.print(str(file), soft_wrap=True, highlight=False)
+
+
 def _labels(given: str | None) -> str | None:
     """An absolute path, so that a run may go on from elsewhere; a name inside the data stays."""
     return str(Path(given).absolute()) if given is not None and Path(given).is_file() else given
@@ -277,7 +317,7 @@ def export(
     """Write what a run has learned so far as a bundle."""
     from ..training.launch import export as write
 
-    bundle = write(run, out, name, licence, half, force)
+    bundle = write(run, out, name, half, force, licence)
     console.print(f"{', '.join(bundle)} in {out}")
 
 

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pair import gradients
+from pictures import Silent, draw_pictures, make_bundle, make_teacher
+
+from gradstyle.bundles import Bundle
+from gradstyle.training import snapshot
+from gradstyle.training.launch import Request, export, start
+from gradstyle.training.loop import Budget, Diverged
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, a bundle of a generator alone, a teacher."""
+    folder = tmp_path_factory.mktemp("place")
+    draw_pictures(folder / "data")
+    make_bundle(folder / "bundle", with_encoder=False)
+    make_teacher(folder / "teacher.safetensors")
+    return folder
+
+
+def request(place: Path, out: Path, *changes: str, resume: bool = False) -> Request:
+    inputs = {"bundle": str(place / "bundle"), "teacher": str(place / "teacher.safetensors")}
+    recipe = "" if resume else "tiny"
+    return Request("encoder", place / "data", out, recipe, changes, inputs, resume, place / "cache", "cpu")
+
+
+def test_reconstructions_come_closer_and_the_bundle_can_invert(place: Path, tmp_path: Path):
+    meter = Silent()
+    assert start(request(place, tmp_path / "run"), Budget(), meter).done
+    first, last = meter.terms[0]["pixel"], sum(terms["pixel"] for terms in meter.terms[-5:]) / 5
+    assert last < 0.85 * first
+    bundle = Bundle.load(tmp_path / "run" / "bundle")
+    assert list(bundle) == ["generator", "encoder", "discriminator"] and bundle.methods == ["e4e"]
+    assert bundle.fingerprint == Bundle.load(place / "bundle").fingerprint
+    photo = torch.rand(2, 3, 16, 16) * 2 - 1
+    method = bundle.method("e4e")
+    assert method.render(method.invert(photo)).shape == (2, 3, 16, 16)
+    assert len(list((tmp_path / "run" / "previews").glob("*.png"))) == 1
+
+
+def test_codes_begin_at_the_mean_and_deltas_go_on_one_at_a_time(place: Path, tmp_path: Path):
+    meter = Silent()
+    changes = ("loss.first_delta=1", "loss.delta_every=2", "loop.images=48")
+    start(request(place, tmp_path / "run", *changes), Budget(), meter)
+    assert [terms["deltas"] for terms in meter.terms] == [0, 1, 1, 2, 2, 3]
+    _, state = snapshot.load_last(tmp_path / "run" / "snapshots") or (None, None)
+    assert state is not None
+    generator = Bundle.load(place / "bundle").generator()
+    mean = generator.map(torch.randn(10_000, 16, generator=torch.Generator().manual_seed(0))).mean(dim=0)
+    assert torch.allclose(state["modules"]["encoder"]["mean_codes"], mean.expand(6, 16))
+
+
+def test_heads_whose_delta_is_off_rest(place: Path, tmp_path: Path):
+    start(request(place, tmp_path / "run", "loss.first_delta=3", "loop.images=16"), Budget(), Silent())
+    _, state = snapshot.load_last(tmp_path / "run" / "snapshots") or (None, None)
+    assert state is not None
+    names = list(state["modules"]["encoder"])
+    learning = [n for n in names if not n.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    learning.remove("mean_codes")
+    steps = state["optimisers"]["encoder"]["optimizer"]["state"]
+    counted = {learning[int(index)].split(".")[1] for index in steps if learning[int(index)].startswith("heads.")}
+    assert counted == {"0"}
+
+
+def test_a_resumed_run_ends_with_the_same_bits(place: Path, tmp_path: Path):
+    goal = "loop.images=128"  # past the first deltas and with full pools
+    start(request(place, tmp_path / "whole", goal), Budget(), Silent())
+    start(request(place, tmp_path / "parts", goal), Budget(images=56), Silent())
+    start(request(place, tmp_path / "parts", resume=True), Budget(), Silent())
+    states = [snapshot.load_last(tmp_path / name / "snapshots") for name in ("whole", "parts")]
+    assert_same(*(each[1] | {"progress": None} for each in states if each))
+
+
+def assert_same(a: object, b: object, where: str = "") -> None:
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict) and isinstance(b, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, list) and isinstance(b, list):
+        assert len(a) == len(b), where
+        for index, pair in enumerate(zip(a, b)):
+            assert_same(*pair, f"{where}/{index}")
+    else:
+        assert a == b, where
+
+
+def test_parts_of_a_batch_give_its_gradient(place: Path, tmp_path: Path):
+    changes = ("freeze_statistics=true", "loss.adversarial=0", "loop.batch=8")
+    whole = gradients(request(place, tmp_path, *changes))
+    parts = gradients(request(place, tmp_path, *changes, "loop.parts=2"))
+    for name, gradient in whole.items():
+        if name.startswith("0.encoder"):
+            torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_never_goes_on_with_another_generator(place: Path, tmp_path: Path):
+    start(request(place, tmp_path / "run", "loop.images=32"), Budget(images=8), Silent())
+    bundle = Bundle.load(place / "bundle")
+    generator = bundle.generator()
+    generator.const.add_(1)
+    other = Bundle("other")
+    other.put("generator", generator)
+    other.save(tmp_path / "other")
+    moved = request(place, tmp_path / "run", resume=True)
+    moved.inputs["bundle"] = str(tmp_path / "other")  # type: ignore[index]
+    with pytest.raises(ValueError, match="generator is not the one"):
+        start(moved, Budget(), Silent())
+
+
+def test_what_it_cannot_stand_on_is_refused(place: Path, tmp_path: Path):
+    make_bundle(tmp_path / "deaf", with_encoder=False, mapping_layers=0)
+    asked = request(place, tmp_path / "run")
+    with pytest.raises(ValueError, match="mapping network"):
+        start(Request(**{**vars(asked), "inputs": {"bundle": str(tmp_path / "deaf")}}), Budget(), Silent())
+    with pytest.raises(ValueError, match="--bundle"):
+        start(Request(**{**vars(asked), "inputs": {}}), Budget(), Silent())
+
+
+def test_divergence_names_the_term_and_leaves_the_last_good_snapshot(place: Path, tmp_path: Path):
+    start(request(place, tmp_path / "run"), Budget(images=16), Silent())
+    again = request(place, tmp_path / "run", "rate=1e30", resume=True)
+    with pytest.raises(Diverged, match=r"step \d+: \w+ is .*000000002"):
+        start(again, Budget(), Silent())
+    assert export(tmp_path / "run", tmp_path / "bundle")
+
+
+def test_without_a_network_to_compare_with_it_says_so(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    asked = request(place, tmp_path / "run", "loop.images=8")
+    meter = Silent()
+    start(Request(**{**vars(asked), "inputs": {"bundle": str(place / "bundle")}}), Budget(), meter)
+    assert "pixels alone" in caplog.text and meter.terms[0]["perceptual"] == 0
