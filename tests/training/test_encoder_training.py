@@ -114,6 +114,14 @@ def test_a_run_never_goes_on_with_another_generator(place: Path, tmp_path: Path)
         start(moved, Budget(), Silent())
 
 
+def test_a_resumed_run_keeps_its_teacher(place: Path, tmp_path: Path):
+    start(request(place, tmp_path / "run", "loop.images=16"), Budget(images=8), Silent())
+    again, meter = request(place, tmp_path / "run", resume=True), Silent()
+    del again.inputs["teacher"]  # type: ignore[union-attr, attr-defined]
+    start(again, Budget(), meter)
+    assert meter.terms[-1]["perceptual"] > 0
+
+
 def test_what_it_cannot_stand_on_is_refused(place: Path, tmp_path: Path):
     make_bundle(tmp_path / "deaf", with_encoder=False, mapping_layers=0)
     asked = request(place, tmp_path / "run")

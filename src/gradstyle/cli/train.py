@@ -182,7 +182,10 @@ def teacher(
     _train("teacher", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
 
 
-BundleOption = Annotated[str, typer.Option("--bundle", "-b", help="The bundle that it stands on: a folder or a name.")]
+BundleOption = Annotated[
+    str,
+    typer.Option("--bundle", "-b", help="The bundle that it stands on: a folder or a name; a resumed run knows it."),
+]
 TeacherOption = Annotated[Path | None, typer.Option(help="A teacher: its features are what losses compare.")]
 PerceptualOption = Annotated[
     Path | None, typer.Option(help="Published weights of the perceptual network that the recipe names.")
@@ -197,8 +200,8 @@ AdversaryOption = Annotated[
 @app.command(cls=Command)
 def encoder(
     data: DataArgument,
-    bundle: BundleOption,
     out: RunOption,
+    bundle: BundleOption = "",
     recipe: RecipeOption = "",
     teacher: TeacherOption = None,
     perceptual: PerceptualOption = None,
@@ -222,8 +225,8 @@ def _method(name: str) -> None:
 
     def verb(
         data: DataArgument,
-        bundle: BundleOption,
         out: RunOption,
+        bundle: BundleOption = "",
         recipe: RecipeOption = "",
         teacher: TeacherOption = None,
         perceptual: PerceptualOption = None,
@@ -257,7 +260,7 @@ def _standing(bundle: str, **files: Path | None) -> dict[str, object]:
         if file is not None and not file.exists():
             raise ValueError(f"there is no {file}")
     given = {name: file.absolute() for name, file in files.items() if file is not None}
-    return {"bundle": find_bundle(bundle).absolute(), **given}
+    return {**({"bundle": find_bundle(bundle).absolute()} if bundle else {}), **given}
 
 
 @app.command("all", cls=Command)

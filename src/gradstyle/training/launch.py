@@ -68,7 +68,7 @@ def start(request: Request, budget: Budget, meter: Meter) -> Outcome:
     engine = engine_for(recipe.loop, request.device)
     with engine.main_process_first():
         images = open_images(request.data, recipe.data, request.cache)
-    inputs = dict(request.inputs or {}) or (found.info.inputs if found else {})
+    inputs = {**(found.info.inputs if found else {}), **(request.inputs or {})}  # what is given anew takes their place
     if found is not None:
         _check_same(found, request, images)
     setup = Setup(recipe, engine, Draws(recipe.loop.seed, engine.process_index, engine.num_processes), images, inputs)
@@ -83,6 +83,7 @@ def start(request: Request, budget: Budget, meter: Meter) -> Outcome:
             run = Run.create(request.out, info, training.recipe)
         else:
             run = found
+            run.info = replace(found.info, inputs=inputs)
             run.describe(training.recipe)
     if last is not None:
         meter.say(f"going on from {last[0]}")
