@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ from gradstyle.training.data import Images
 from gradstyle.training.generator import GeneratorRecipe, GeneratorTraining, Latents, lazy_adam
 from gradstyle.training.launch import Request, export, start
 from gradstyle.training.loop import Batch, Budget, Setup, engine_for
+from gradstyle.training.run import read_log
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +216,23 @@ def test_two_processes_give_the_gradient_of_one(pictures: Path):
     in_parts = request(pictures, Path(), *STILL, *PLAIN, "loop.parts=2")
     for alone, joined in zip(map(gradients, (all_phases, in_parts)), of_two_processes([all_phases, in_parts])):
         assert largest_difference(alone, joined) < 1e-5
+
+
+def test_accelerate_launches_several_processes(pictures: Path, tmp_path: Path):
+    """What two processes log is what one does, over steps that move; and one may go on with the run of two."""
+    run, cache = tmp_path / "two", pictures.parent / "cache"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+    launch += ["--mixed_precision=no", "--dynamo_backend=no", "-m", "gradstyle", "train", "generator", str(pictures)]
+    launch += ["--recipe=tiny", f"--out={run}", f"--cache={cache}", "--set=loop.images=64", "--images=40"]
+    done = subprocess.run(launch, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    start(request(pictures, run, resume=True), Budget(), Silent())
+    start(request(pictures, tmp_path / "one", "loop.images=64"), Budget(), Silent())
+    two, one = (list(read_log(folder)) for folder in (run, tmp_path / "one"))
+    assert len(two) == len(one) == 8
+    for mine, other in zip(two, one):
+        for name in mine.keys() - {"seconds", "images_per_second"}:
+            assert mine[name] == pytest.approx(other[name], rel=2e-3, abs=1e-4), (name, mine["step"])
 
 
 def test_a_part_holds_whole_groups():

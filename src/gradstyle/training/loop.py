@@ -237,7 +237,7 @@ def train(
             left = budget.left()
             if run is not None:
                 run.log({"step": progress.step, "images": progress.images, "seconds": progress.seconds, **means})
-            meter.show(progress, goal, means, left)
+                meter.show(progress, goal, means, left)
             if _any(engine, bool(caught) or (left is not None and left <= 0)):
                 break
             if _any(engine, now - kept_at >= recipe.snapshot_minutes * 60):
