@@ -119,14 +119,11 @@ def show(found: list[Case], size: int, console: Console) -> None:
     table = Table("", "precision", "layout", title=f"\n{size} px, batch {found[1].batch}", title_justify="left")
     for column in ("ms", "GFLOP", "GFLOP/s", "of conv"):
         table.add_column(column, justify="right")
-    rate = {id(case): case.flop / statistics.median(case.taken) / 1e9 for case in found}
-    for case in sorted(found, key=lambda case: (case.name.split(",")[0], case.precision, case.layout)):
-        bare = [
-            c for c in found if c.name.startswith("conv") and (c.precision, c.layout) == (case.precision, case.layout)
-        ]
-        share = f"{rate[id(case)] / rate[id(bare[0])]:.0%}" if bare else ""
-        milliseconds = statistics.median(case.taken) * 1e3
-        shown = (f"{milliseconds:.1f}", f"{case.flop / 1e9:.2f}", f"{rate[id(case)]:.0f}", share)
+    bare = {(case.precision, case.layout): case for case in found if case.name.startswith("conv")}
+    for case in sorted(found, key=lambda case: (case.name, case.precision, case.layout)):
+        beside = bare.get((case.precision, case.layout))
+        share = f"{case.rate / beside.rate:.0%}" if beside else ""
+        shown = (f"{case.seconds * 1e3:.1f}", f"{case.flop / 1e9:.2f}", f"{case.rate:.0f}", share)
         table.add_row(case.name, case.precision, case.layout, *shown)
     console.print(table)
 
