@@ -201,6 +201,19 @@ def test_a_part_that_is_damaged_costs_only_itself(copied: Path) -> None:
         bundle.encoder()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_one_value_that_is_not_finite_is_found_anywhere(dtype: torch.dtype, tmp_path: Path) -> None:
+    path, places = tmp_path / "t.safetensors", [0, 1, 7, 8, 31, 500, 70_001, 100_000, 100_002]
+    for value, place in zip([float("nan"), float("inf"), -float("inf")] * 3, places):
+        values = torch.randn(100_003).to(dtype)
+        values[place] = value
+        write_tensors(path, {"fine": torch.ones(3), "values": values})
+        with pytest.raises(BadTensors, match=r"t\.safetensors: 'values' holds values that are not finite"):
+            read_tensors(path)
+    write_tensors(path, {"values": torch.full((5,), torch.finfo(dtype).max, dtype=dtype)})
+    assert read_tensors(path)[0]["values"].isfinite().all()
+
+
 def test_methods_share_one_generator_and_one_encoder(saved: Path) -> None:
     bundle = Bundle.load(saved)
     methods = [bundle.method(name) for name in METHODS]
