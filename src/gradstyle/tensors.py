@@ -71,7 +71,7 @@ def read_tensors(
                 raise BadTensors(f"{path}: the file ends inside {entry.name!r}")
             digest.update(data)
             tensor = torch.frombuffer(data, dtype=entry.dtype) if data else torch.empty(0, dtype=entry.dtype)
-            if not_finite is None and not _finite(tensor):
+            if not_finite is None and not finite(tensor):
                 not_finite = entry.name
             tensors[entry.name] = tensor.to(device, dtype if change else None).reshape(entry.shape)
     if sha256 is not None and digest.hexdigest() != sha256:
@@ -79,11 +79,6 @@ def read_tensors(
     if not_finite is not None:
         raise BadTensors(f"{path}: {not_finite!r} holds values that are not finite")
     return tensors, metadata
-
-
-def _finite(values: Tensor) -> bool:
-    """Of the lowest and the highest: thirty times faster than asking each value, and in no memory."""
-    return not values.is_floating_point() or not values.numel() or all(x.isfinite() for x in values.aminmax())
 
 
 def _read_header(path: Path) -> tuple[bytes, list[_Entry], dict[str, str]]:
@@ -141,6 +136,8 @@ def write_tensors(
         save_file(plain, partial, dict(metadata) if metadata else None)
         digest = file_sha256(partial)
         partial.replace(path)
+    except SafetensorError as error:  # its name for a full disk too
+        raise OSError(f"{path}: cannot be written ({error})") from error
     finally:
         partial.unlink(missing_ok=True)
     return digest
@@ -148,9 +145,14 @@ def write_tensors(
 
 def _narrowed(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     narrow = tensor.to(dtype)
-    if not _finite(narrow) and _finite(tensor):
+    if not finite(narrow) and finite(tensor):
         raise BadTensors(f"{name!r} holds values up to {tensor.abs().max():.3g}, too large for {dtype}")
     return narrow
+
+
+def finite(values: Tensor) -> bool:
+    """Of the lowest and the highest: twenty times faster than asking each value, and in no memory."""
+    return not values.is_floating_point() or not values.numel() or all(x.isfinite() for x in values.aminmax())
 
 
 def file_sha256(path: Path) -> str:

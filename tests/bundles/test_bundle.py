@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,17 @@ def test_a_value_too_large_for_half_precision_is_not_made_infinite(tmp_path: Pat
     bundle.state("encoder")["backbone.stem.1.running_var"][0] = 1e6
     with pytest.raises(BundleError, match=r"backbone\.stem\.1\.running_var' holds values up to 1e\+06, too large for"):
         bundle.save(tmp_path / "half", torch.float16)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    """A training that went wrong says so here, and not to whoever opens the bundle."""
+    bundle = bare()
+    bundle.state("generator")["const"].view(-1)[5] = float("nan")
+    with pytest.raises(
+        BundleError, match="x is not written: generator holds values that are not finite, in 1 weights: const"
+    ):
+        bundle.save(tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -340,6 +352,23 @@ def test_a_failure_in_the_middle_leaves_the_old_bundle(copied: Path, monkeypatch
         full().save(copied, overwrite=True)
     assert contents(copied) == before
     assert [path.name for path in copied.parent.iterdir()] == ["copied"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits a file's size the POSIX way")
+def test_the_systems_own_refusal_to_write_more(tmp_path: Path) -> None:
+    import resource
+    import signal
+
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"generator\.safetensors: cannot be written \("):
+            bare().save(tmp_path / "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_to_put_the_new_one_in_place_puts_the_old_one_back(

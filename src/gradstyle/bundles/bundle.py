@@ -22,8 +22,8 @@ from ..edits import Edit
 from ..encoder import Encoder, EncoderConfig
 from ..methods import METHODS, Method
 from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from ..tensors import read_shapes, read_tensors, write_tensors
-from .blueprint import ImpossibleShapes, blueprint, differences
+from ..tensors import finite, read_shapes, read_tensors, write_tensors
+from .blueprint import ImpossibleShapes, blueprint, differences, listed
 from .catalog import home
 from .config import from_json, to_json
 from .manifest import FORMAT, MANIFEST, BundleError, Domain, Manifest, PartInfo, read_manifest
@@ -234,7 +234,10 @@ class Bundle:
         if found.file is not None and found.sha256 is not None and dtype is None:
             shutil.copyfile(found.file, file)
             return PartInfo(file.name, found.sha256, to_json(found.config))
-        return PartInfo(file.name, write_tensors(file, self.state(part), dtype=dtype), to_json(found.config))
+        state = self.state(part)
+        if wrong := [name for name, tensor in state.items() if not finite(tensor)]:
+            raise ValueError(f"{part} holds values that are not finite, in {listed('weights', wrong)}")
+        return PartInfo(file.name, write_tensors(file, state, dtype=dtype), to_json(found.config))
 
     def _check_sizes(self, resolution: int) -> None:
         generator = self.config("generator")
