@@ -40,6 +40,8 @@ class Editor:
         self.dtype = dtype
         self.edits = bundle.edits
         self._method: Method[Any] = bundle.method(method or bundle.methods[0], dtype, self.device)
+        for part in (self._method.generator, self._method.encoder):  # up to half as fast again on a CPU
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def method(self) -> str:
@@ -77,7 +79,7 @@ class Editor:
     def load_inversion(self, path: str | os.PathLike[str]) -> Inversion:
         """Read an inversion that this editor's method has saved."""
         loaded: Inversion = self._method.Keeps.load(Path(path))
-        return loaded.map(lambda x: x.to(self.device))
+        return loaded.map(lambda x: _channels_last(x.to(self.device)))
 
     def find(self, edits: Wanted) -> Edits:
         """Edits from whatever form they were given in."""
@@ -135,3 +137,8 @@ def device_of(wanted: torch.device | str | None) -> torch.device:
             f"there is no device {str(device)!r} here; {', '.join(n for n, found in there.items() if found)}"
         )
     return device
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Maps in the order in which the networks work, so that a saved inversion gives the same bits."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x

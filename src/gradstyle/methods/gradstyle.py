@@ -55,6 +55,9 @@ class GradStyleConfig:
         layers = [stage.layer for stage in self.stages]
         if not layers or layers != sorted(set(layers)) or layers[0] < 0:
             raise ValueError(f"stages end after rising layers of the generator, got {layers}")
+        for name in ("residual_width", "residual_units", "blocks", "head_width", "mlp_ratio"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
 
 
 class ResidualUnit(nn.Module):
@@ -125,7 +128,8 @@ class AlignerBlock(nn.Module):
 
     def __init__(self, width: int, config: GradStyleConfig, first: bool) -> None:
         super().__init__()
-        self.attention = SelectiveAttention(width, max(width // config.head_width, 1), config.keep)
+        heads = next(n for n in range(max(width // config.head_width, 1), 0, -1) if width % n == 0)
+        self.attention = SelectiveAttention(width, heads, config.keep)
         self.norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             nn.Linear(width, config.mlp_ratio * width), nn.GELU(), nn.Linear(config.mlp_ratio * width, width)

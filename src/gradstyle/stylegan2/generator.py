@@ -42,6 +42,8 @@ class GeneratorConfig:
                 raise ValueError(f"{name} must be from 1 to 2^20, got {getattr(self, name)!r}")
         if not 0 <= self.mapping_layers <= 64:
             raise ValueError(f"mapping_layers must be from 0 (no mapping network) to 64, got {self.mapping_layers!r}")
+        if self.activation_clamp is not None and not self.activation_clamp > 0:
+            raise ValueError(f"activation_clamp is a positive number or nothing, got {self.activation_clamp!r}")
         if self.channel_base < self.resolution:
             raise ValueError(f"channel_base {self.channel_base} leaves no channel at {self.resolution} pixels")
 
