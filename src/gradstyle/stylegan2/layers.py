@@ -26,8 +26,8 @@ def check_resolution(resolution: int) -> None:
 @functools.lru_cache
 def fir_kernel(device: torch.device, dtype: torch.dtype) -> Tensor:
     """The [1, 3, 3, 1] binomial low-pass filter of StyleGAN2 in two dimensions, of sum 1."""
-    with torch.inference_mode(False), torch.device(device):
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=dtype) / 8
+    with torch.inference_mode(False):
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=dtype, device=device) / 8
         return (taps[:, None] * taps[None, :])[None, None]  # [1, 1, 4, 4]
 
 

@@ -161,8 +161,8 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         # What torch.compile makes cannot be differentiated twice: R1 and path length take the plain modules.
         self.fast_painter, self.fast_discriminator = self.synced_painter, self.synced_discriminator
         if recipe.loop.compile:
-            self.fast_painter = torch.compile(self.synced_painter)
-            self.fast_discriminator = torch.compile(self.synced_discriminator)
+            self.fast_painter = torch.compile(self.synced_painter, dynamic=False)
+            self.fast_discriminator = torch.compile(self.synced_discriminator, dynamic=False)
 
     def begin(self) -> None:
         if start := self.inputs.get("start"):
