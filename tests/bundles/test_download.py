@@ -19,7 +19,8 @@ import pytest
 from unreliable_host import BODY, SHA, Exchange, Site, running
 
 from gradstyle.bundles import download
-from gradstyle.bundles.download import DownloadError, digest, fetch, unpack
+from gradstyle.bundles.download import DownloadError, fetch, unpack
+from gradstyle.tensors import file_sha256
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_another_target_is_not_overwritten(site: Site, target: Path) -> None:
 
 
 def test_the_first_digits_of_a_digest_are_enough(site: Site, target: Path) -> None:
-    assert digest(fetch(site.url, target, sha256=SHA[:8].upper())) == SHA
+    assert file_sha256(fetch(site.url, target, sha256=SHA[:8].upper())) == SHA
 
 
 def test_redirects_are_followed_with_the_range(site: Site, target: Path) -> None:

@@ -7,7 +7,6 @@ name itself appears only once the file is whole and fits what was expected of it
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -35,6 +34,8 @@ from urllib.request import (
     ProxyHandler,
     Request,
 )
+
+from ..tensors import file_sha256
 
 if sys.platform == "win32":
     import msvcrt
@@ -111,15 +112,6 @@ def fetch(
     return target
 
 
-def digest(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal, to pin a download that nobody has published a digest of."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
-
-
 def unpack(archive: Path, member: str) -> Path:
     """The file called `member` of a zip, beside it; the archive itself where it holds no such file."""
     if not zipfile.is_zipfile(archive):
@@ -155,7 +147,7 @@ class _Expected:
         found = path.stat().st_size
         if self.size is not None and found != self.size:
             return f"is {found} bytes long, expected {self.size}"
-        if self.sha256 and not (hexadecimal := digest(path)).startswith(self.sha256):
+        if self.sha256 and not (hexadecimal := file_sha256(path)).startswith(self.sha256):
             return f"has SHA-256 {hexadecimal}, expected {self.sha256}"
         return None
 

@@ -125,7 +125,7 @@ def pull(
     from ..bundles.build import build
     from ..bundles.catalog import find
     from ..bundles.catalog import pull as fetch
-    from ..bundles.download import digest
+    from ..tensors import file_sha256
 
     entry = find(name)
     alone = entry.kind in ("loss network", "directions")
@@ -134,7 +134,7 @@ def pull(
     with download_bar(entry.name) as bar:
         path = fetch(entry, progress=bar, sha256=sha256)
     if not entry.sha256 and not sha256:
-        say(f"the publisher gives no checksum; this file's SHA-256 is {digest(path)}", "dim")
+        say(f"the publisher gives no checksum; this file's SHA-256 is {file_sha256(path)}", "dim")
     if target is None:
         say(str(path))
         if entry.kind == "directions":
