@@ -287,7 +287,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         """Scores of images whose groups are consecutive rows; the module wants them a stride apart."""
         group = self.recipe.networks.group
         strided = images.reshape(-1, group, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
-        scores: Tensor = discriminator(strided)
+        scores: Tensor = discriminator(strided.contiguous(memory_format=torch.channels_last))
         return scores.reshape(group, -1).T.flatten()  # [N]
 
     # ---- what comes of it
