@@ -134,7 +134,7 @@ def generator(
     device: DeviceOption = None,
 ) -> None:
     """Train StyleGAN2 from nothing or from weights, with adaptive discriminator augmentation."""
-    inputs = {"start": start}
+    inputs = {"start": start.absolute() if start and start.exists() else start}  # a run may go on from elsewhere
     _train("generator", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
 
 

@@ -317,8 +317,9 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         return {"adaptive": self.adaptive.state_dict(), "warm": self.warm}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.adaptive.load_state_dict(state["adaptive"])
-        self.augment.p.fill_(self.adaptive.p)
+        if self.recipe.augment.mode == "auto":
+            self.adaptive.load_state_dict(state["adaptive"])
+            self.augment.p.fill_(self.adaptive.p)
         self.warm = state["warm"]
 
 
@@ -329,8 +330,8 @@ def lazy_adam(module: nn.Module, rate: float, every: int | None) -> torch.optim.
 
 
 def start_weights(path: Path) -> Bundle:
-    """A generator and a discriminator from a bundle's folder or a published file."""
-    if path.is_dir():
+    """A generator and a discriminator from a bundle, by folder or name, or from a published file."""
+    if path.is_dir() or not path.exists():
         bundle = Bundle.load(path)
     else:
         from ..bundles.build import build
