@@ -20,7 +20,7 @@ from gradstyle import tensors
 from gradstyle.bundles import Bundle, BundleError, Domain
 from gradstyle.bundles import bundle as module
 from gradstyle.bundles.build import build
-from gradstyle.bundles.bundle import fingerprint, installed
+from gradstyle.bundles.bundle import find_bundle, fingerprint, installed
 from gradstyle.bundles.published import names
 from gradstyle.edits import Edit
 from gradstyle.methods import METHODS
@@ -441,9 +441,10 @@ def test_a_bundle_without_a_generator_is_not_saved(tmp_path: Path) -> None:
 
 def test_by_name_under_home(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADSTYLE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "BUNDLED", tmp_path / "package")
     monkeypatch.chdir(tmp_path)
     assert installed() == []
-    with pytest.raises(BundleError, match=r"no bundle 'mine', neither a folder nor in .*bundles \(there: none yet\)"):
+    with pytest.raises(BundleError, match=r"no bundle 'mine', neither a folder nor in .*bundles \(installed: none yet\)"):
         Bundle.load("mine")
     (tmp_path / "bundles").mkdir()
     shutil.copytree(saved, tmp_path / "bundles" / "mine")
@@ -451,10 +452,15 @@ def test_by_name_under_home(saved: Path, tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "bundles" / "junk").mkdir()
     assert installed() == ["mine"]
     assert Bundle.load("mine").name == "all"
-    with pytest.raises(BundleError, match=r"there: mine"):
+    with pytest.raises(BundleError, match=r"installed: mine"):
         Bundle.load("other")
     with pytest.raises(BundleError, match="there is no bundle"):
         Bundle.load("bundles/other")
+    shutil.copytree(saved, tmp_path / "package" / "ours")  # a name may also be of one that comes with the package
+    assert installed() == ["mine", "ours"]
+    assert find_bundle("ours") == tmp_path / "package" / "ours"
+    shutil.copytree(saved, tmp_path / "bundles" / "ours")  # and the person's own goes before it
+    assert find_bundle("ours") == tmp_path / "bundles" / "ours"
     (tmp_path / "folder").mkdir()
     with pytest.raises(BundleError, match=r"folder is not a bundle: it has no bundle\.json"):
         Bundle.load("folder")

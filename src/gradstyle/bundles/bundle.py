@@ -37,6 +37,7 @@ CONFIGS: dict[str, type] = {
     "discriminator": DiscriminatorConfig,
     **{name: method.Config for name, method in METHODS.items()},
 }
+BUNDLED = Path(__file__).parent / "bundled"  # what comes with the package
 PARTS = [*CONFIGS, "edits"]
 
 
@@ -277,23 +278,23 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 
 def find_bundle(path_or_name: str | os.PathLike[str]) -> Path:
-    """A bundle's folder by path, or by name under `home()/bundles`."""
+    """A bundle's folder by path, or by name: under `home()/bundles`, or one that comes with the package."""
     given = Path(path_or_name)
-    for folder in (given, home() / "bundles" / given) if given.name == str(given) else (given,):
+    for folder in (given, home() / "bundles" / given, BUNDLED / given) if given.name == str(given) else (given,):
         if (folder / MANIFEST).is_file():
             return folder
     if given.exists():
         raise BundleError(f"{given} is not a bundle: it has no {MANIFEST}. `gradstyle bundle import` reads checkpoints")
     known = ", ".join(installed()) or "none yet"
     raise BundleError(
-        f"there is no bundle {str(given)!r}, neither a folder nor in {home() / 'bundles'} (there: {known})"
+        f"there is no bundle {str(given)!r}, neither a folder nor in {home() / 'bundles'} (installed: {known})"
     )
 
 
 def installed() -> list[str]:
-    """Names of the bundles in the user's folder."""
-    found = (home() / "bundles").glob(f"[!.]*/{MANIFEST}")  # a dot: one that is being written
-    return sorted(path.parent.name for path in found)
+    """Names of the bundles in the user's folder, and of those that come with the package."""
+    found = (path for place in (home() / "bundles", BUNDLED) for path in place.glob(f"[!.]*/{MANIFEST}"))
+    return sorted({path.parent.name for path in found})  # a dot: one that is being written
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

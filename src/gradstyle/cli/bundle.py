@@ -99,7 +99,7 @@ def list_() -> None:
     here = Table("bundle", "domain", "px", "parts", title="installed", title_justify="left", box=None)
     for name in installed():
         try:
-            manifest = read_manifest(find_bundle(home() / "bundles" / name))
+            manifest = read_manifest(find_bundle(name))
             cells = [manifest.domain.name, str(manifest.resolution), ", ".join(manifest.parts)]
         except ValueError as error:
             cells = ["broken", "", str(error)]
