@@ -2,5 +2,6 @@
 
 from .bundle import Bundle
 from .manifest import BundleError, Domain
+from .sliders import Slider
 
-__all__ = ["Bundle", "BundleError", "Domain"]
+__all__ = ["Bundle", "BundleError", "Domain", "Slider"]

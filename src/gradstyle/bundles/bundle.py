@@ -27,6 +27,7 @@ from .blueprint import ImpossibleShapes, blueprint, differences, listed
 from .catalog import home
 from .config import from_json, to_json
 from .manifest import FORMAT, MANIFEST, BundleError, Domain, Manifest, PartInfo, read_manifest
+from .sliders import EditsConfig, Slider
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 Device: TypeAlias = torch.device | str
@@ -125,6 +126,16 @@ class Bundle:
         names = dict.fromkeys(key.rpartition("/")[0] for key in state)
         return {n: Edit(n, state.get(f"{n}/w"), state.get(f"{n}/s"), self.fingerprint) for n in names}
 
+    @property
+    def sliders(self) -> dict[str, Slider]:
+        """The edits that are good for sliders, and how far each goes. The others can be used by name."""
+        return dict(self._edits_config().sliders)
+
+    @property
+    def failed_edits(self) -> dict[str, dict[str, Any]]:
+        """Reports of edits that were found wanting, and so have no slider."""
+        return dict(self._edits_config().failed)
+
     # ---- putting parts in
 
     def put(self, part: str, module: nn.Module) -> None:
@@ -146,8 +157,17 @@ class Bundle:
         stale = (part,) if part in METHODS else tuple(CONFIGS)  # methods stand on the generator and the encoder
         self._built = {key: built for key, built in self._built.items() if key[0] not in stale}
 
-    def put_edits(self, edits: Mapping[str, Edit]) -> None:
-        """Replace the edits. An edit of another generator is refused."""
+    def put_edits(
+        self,
+        edits: Mapping[str, Edit],
+        sliders: Mapping[str, Slider] | None = None,
+        failed: Mapping[str, dict[str, Any]] | None = None,
+    ) -> None:
+        """Replace the edits, and all that was said of them. An edit of another generator is refused."""
+        config = EditsConfig(dict(sliders or {}), dict(failed or {}))
+        if missing := sorted((set(config.sliders) | set(config.failed)) - set(edits)):
+            known = ", ".join(edits) or "none"
+            raise BundleError(f"there is no edit {missing[0]!r} to have a slider; edits are {known}")
         state: dict[str, Tensor] = {}
         for name, edit in edits.items():
             if edit.generator and edit.generator != self.fingerprint:
@@ -156,7 +176,7 @@ class Bundle:
         self._parts.pop("edits", None)
         if state:
             self._check_edits(f"bundle {self.name!r}", state)
-            self._parts["edits"] = _Part({}, state)
+            self._parts["edits"] = _Part(config, state)
 
     # ---- on disk
 
@@ -172,8 +192,8 @@ class Bundle:
                 if name not in PARTS:
                     raise ValueError(f"unknown part {name[:80]!r}; a newer GradStyle may know it")
                 config: Any = {}
-                if name in CONFIGS:
-                    config = from_json(CONFIGS[name], info.config, f"parts.{name}.config")
+                if name == "edits" or name in CONFIGS:
+                    config = from_json(CONFIGS.get(name, EditsConfig), info.config, f"parts.{name}.config")
                 bundle._parts[name] = _Part(config, file=folder / info.file, sha256=info.sha256)
             bundle._check_sizes(manifest.resolution)
         except ValueError as error:
@@ -239,6 +259,16 @@ class Bundle:
         if wrong := [name for name, tensor in state.items() if not finite(tensor)]:
             raise ValueError(f"{part} holds values that are not finite, in {listed('weights', wrong)}")
         return PartInfo(file.name, write_tensors(file, state, dtype=dtype), to_json(found.config))
+
+    def _edits_config(self) -> EditsConfig:
+        if "edits" not in self:
+            return EditsConfig()
+        config: EditsConfig = self._part("edits").config
+        if (file := self._part("edits").file) is not None:
+            known = {key.rpartition("/")[0] for key in read_shapes(file)}
+            if unknown := sorted((set(config.sliders) | set(config.failed)) - known):
+                raise BundleError(f"{file}: there is no edit {unknown[0]!r}, of which {MANIFEST} says something")
+        return config
 
     def _check_sizes(self, resolution: int) -> None:
         generator = self.config("generator")
