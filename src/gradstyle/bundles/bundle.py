@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..edits import Edit
 from ..encoder import Encoder, EncoderConfig
+from ..losses.judge import Judge, JudgeRecord
 from ..methods import METHODS, Method
 from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ..tensors import finite, read_shapes, read_tensors, write_tensors
@@ -37,6 +38,7 @@ CONFIGS: dict[str, type] = {
     "encoder": EncoderConfig,
     "discriminator": DiscriminatorConfig,
     **{name: method.Config for name, method in METHODS.items()},
+    "judge": JudgeRecord,
 }
 BUNDLED = Path(__file__).parent / "bundled"  # what comes with the package
 PARTS = [*CONFIGS, "edits"]
@@ -53,7 +55,7 @@ class _Part:
 
 
 class Bundle:
-    """Parts by name, read lazily: `generator`, `encoder`, `discriminator`, `edits`, and one a method."""
+    """Parts by name, read lazily: `generator`, `encoder`, `discriminator`, `edits`, `judge`, and one a method."""
 
     def __init__(self, name: str, domain: Domain | None = None, origin: str = "", licence: str = "") -> None:
         self.name, self.domain, self.origin, self.licence = name, domain or Domain(), origin, licence
@@ -104,6 +106,10 @@ class Bundle:
     def discriminator(self, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Discriminator:
         return self._build("discriminator", Discriminator, dtype, device)
 
+    def judge(self, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Judge:
+        """The network that evaluates. None of the bundle's parts has learned from it."""
+        return self._build("judge", lambda record: Judge(record.network, record.report), dtype, device)
+
     def method(self, name: str, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Method[Any]:
         """A method on this bundle's generator and encoder, which all methods share."""
         if name not in METHODS:
@@ -141,7 +147,8 @@ class Bundle:
     def put(self, part: str, module: nn.Module) -> None:
         """Add or replace a part. The bundle keeps the module's tensors, not a copy."""
         state = module.own_state() if isinstance(module, Method) else module.state_dict()
-        self.put_state(part, module.config, state)
+        config = JudgeRecord(module.config, module.report) if isinstance(module, Judge) else module.config
+        self.put_state(part, config, state)
 
     def put_state(self, part: str, config: Any, state: Mapping[str, Tensor]) -> None:
         if part not in CONFIGS:
@@ -154,7 +161,8 @@ class Bundle:
                 )
             self.fingerprint = new
         self._parts[part] = _Part(config, state)
-        stale = (part,) if part in METHODS else tuple(CONFIGS)  # methods stand on the generator and the encoder
+        alone = part == "judge" or part in METHODS
+        stale = (part,) if alone else tuple(CONFIGS)  # methods stand on the generator and the encoder
         self._built = {key: built for key, built in self._built.items() if key[0] not in stale}
 
     def put_edits(

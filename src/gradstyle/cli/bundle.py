@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from .app import Command, ForceOption, console, download_bar, printable, say
+
+if TYPE_CHECKING:
+    from ..losses.judge import JudgeRecord
 
 app = typer.Typer(help="Import, inspect, list and fetch bundles.", no_args_is_help=True)
 
@@ -84,6 +87,8 @@ def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name."
     for name, part in manifest.parts.items():
         size = (folder / part.file).stat().st_size / 2**20
         rows[name] = f"{size:,.1f} MB, sha256 {part.sha256[:12]}…"
+    if "judge" in opened:
+        rows["judge"] += f"; {_judged(opened.config('judge'))}"
     for key, value in rows.items():
         table.add_row(Text(key, "bold"), Text(printable(value), overflow="fold"))
     console.print(table, highlight=False)
@@ -93,7 +98,7 @@ def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name."
 def list_() -> None:
     """Show the installed bundles and the published checkpoints that can be pulled."""
     from ..bundles.bundle import find_bundle, installed
-    from ..bundles.catalog import CATALOG, home
+    from ..bundles.catalog import CATALOG
     from ..bundles.manifest import read_manifest
 
     here = Table("bundle", "domain", "px", "parts", title="installed", title_justify="left", box=None)
@@ -147,6 +152,15 @@ def pull(
     for note in notes:
         say(note, "dim")
     say(f"{entry.name}: {', '.join(bundle)} in {target}")
+
+
+def _judged(record: JudgeRecord) -> str:
+    """What a judge tells apart and how well, as far as its record says."""
+    known = f"{len(record.network.attributes)} attributes"
+    accuracy, pictures = record.report.get("balanced_accuracy"), record.report.get("pictures")
+    if not isinstance(accuracy, int | float) or not isinstance(pictures, int):
+        return f"{known}, not said how well"
+    return f"{known}, balanced accuracy {accuracy:.1%} on {pictures:,} pictures"
 
 
 def _target(name: str, out: Path | None, force: bool) -> Path:

@@ -37,6 +37,14 @@ class JudgeConfig:
             raise ValueError(f"{len(self.widths)} levels need at least {2 ** len(self.widths)} px: {self.resolution!r}")
 
 
+@dataclass(frozen=True)
+class JudgeRecord:
+    """A judge as a bundle keeps it: its shapes, and how well it does."""
+
+    network: JudgeConfig
+    report: dict[str, Any] = field(default_factory=dict)
+
+
 class Level(nn.Module):
     """Two convolutions beside a 1×1."""
 
