@@ -21,6 +21,7 @@ Box = tuple[float, float, float, float]
 LANDMARKS = "shape_predictor_68_face_landmarks.dat"
 RECOGNITION = "dlib_face_recognition_resnet_model_v1.dat"
 TURNED = "mmod_human_face_detector.dat"  # a network: finds heads in profile, and takes seconds a megapixel
+FACE = 256  # pixels of a face's side at which its landmarks are read
 SEARCHED = 1600  # pixels of the longer side in which faces are searched; the least face found is a twentieth of it
 ENLARGED = 800  # a smaller photo is enlarged to this, at most twice
 SEARCHED_BY_NETWORK = 640
@@ -63,11 +64,26 @@ def find_faces(pixels: Pixels, thorough: bool = False) -> list[Face]:
 
 
 def landmarks_in(pixels: Pixels, box: Box) -> Points:
-    """The 68 landmarks [68, 2] of the face in a box, as the detector draws boxes: from the brows to the chin."""
-    dlib, (left, top, right, bottom) = _dlib(), (round(edge) for edge in box)
+    """The 68 landmarks [68, 2] of the face in a box, as the detector draws boxes: from the brows to the chin.
+
+    They are looked for in the face at one size, whatever its size in the photo: dlib gives whole pixels, and reads
+    single ones, which in a large photo are noise.
+    """
+    dlib, (left, top, right, bottom) = _dlib(), box
+    height, width = _rgb(pixels).shape[:2]
+    margin = 0.5 * max(right - left, bottom - top)
+    x0, y0 = min(max(0, int(left - margin)), width - 1), min(max(0, int(top - margin)), height - 1)
+    x1, y1 = max(x0 + 1, min(width, int(right + margin) + 1)), max(y0 + 1, min(height, int(bottom + margin) + 1))
+    scale = FACE / max(1.0, right - left + 1, bottom - top + 1)
+    size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
+    part = Image.fromarray(pixels[y0:y1, x0:x1])
+    part = part.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX)
+    each = np.array([size[0] / (x1 - x0), size[1] / (y1 - y0)])
+    inside = (np.array([[left, top], [right, bottom]]) - (x0, y0) + 0.5) * each - 0.5
     with _LOCK:
-        shape = _model(LANDMARKS)(_rgb(pixels), dlib.rectangle(left, top, right, bottom))
-    return np.array([(point.x, point.y) for point in shape.parts()], np.float64)
+        shape = _model(LANDMARKS)(np.asarray(part), dlib.rectangle(*(round(edge) for edge in inside.ravel().tolist())))
+    found = np.array([(point.x, point.y) for point in shape.parts()], np.float64)
+    return np.asarray((found + 0.5) / each - 0.5 + (x0, y0), np.float64)
 
 
 def embed(chips: Pixels) -> npt.NDArray[np.float64]:
