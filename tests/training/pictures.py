@@ -67,6 +67,6 @@ def make_bundle(folder: Path, with_encoder: bool = True, mapping_layers: int = 2
     return bundle.save(folder)
 
 
-def make_teacher(path: Path) -> Path:
-    torch.manual_seed(1)
+def make_teacher(path: Path, seed: int = 1) -> Path:
+    torch.manual_seed(seed)
     return Judge(JudgeConfig(("a", "b"), 16, (6, 8), 8)).save(path)

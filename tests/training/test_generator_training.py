@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from pair import gradients, of_two_processes
-from pictures import Silent, draw_pictures, make_bundle
+from pictures import Silent, draw_pictures, make_bundle, make_teacher
 from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
@@ -268,6 +268,54 @@ def test_a_resumed_run_ends_with_the_same_bits(pictures: Path, tmp_path: Path, p
     whole, parts = (Bundle.load(tmp_path / name / "bundle").generator() for name in ("whole", "parts"))
     codes = whole.sample(2)
     assert torch.equal(whole(codes), parts(codes))
+
+
+def test_a_critic_looks_through_the_teacher_and_leaves_it_alone(photos: Tensor, tmp_path: Path):
+    with pytest.raises(ValueError, match="--teacher"):
+        make("critic_weight=1")
+    training = make(
+        "critic_weight=1", "critic_width=8", inputs={"teacher": str(make_teacher(tmp_path / "teacher.safetensors"))}
+    )
+    critic = training.critic
+    assert critic is not None and not any("teacher" in name for name in training.modules)
+    heads, teacher = weights(critic.heads), {k: v.clone() for k, v in critic.teacher.state_dict().items()}
+    generator = weights(training.generator)
+    training.train_generator(8)
+    assert changed(training.generator, generator) == list(generator) and not changed(critic.heads, heads)
+    assert training.train_discriminator(photos)["critic"] > 0
+    still = [name for name in heads if not name.endswith("4.bias")]  # whose slopes from real and fake cancel at first
+    assert [name for name in changed(critic.heads, heads) if name in still] == still
+    assert all(torch.equal(teacher[name], value) for name, value in critic.teacher.state_dict().items())
+
+
+def test_the_critic_reaches_the_generator(tmp_path: Path):
+    """The weight is all that differs: with it, the gradient is another."""
+    teacher = {"teacher": str(make_teacher(tmp_path / "teacher.safetensors"))}
+    seen = []
+    for weight in (1e-6, 1.0):
+        training = make(f"critic_weight={weight}", "critic_width=8", inputs=teacher)
+        before = training.generator.state_dict()["mapping.layers.0.weight"].clone()
+        training.optimisers["generator"].param_groups[0]["lr"] = 0.0
+        caught: list[Tensor] = []
+        training.generator.get_parameter("mapping.layers.0.weight").register_hook(
+            lambda g, caught=caught: caught.append(g.clone())
+        )
+        training.train_generator(8)
+        assert torch.equal(before, training.generator.state_dict()["mapping.layers.0.weight"])
+        seen.append(caught[0])
+    assert (seen[0] - seen[1]).norm() > 0.01 * seen[0].norm()
+
+
+def test_a_run_with_a_critic_resumes_to_the_bit_and_only_with_its_teacher(pictures: Path, tmp_path: Path):
+    changes = ("loop.images=40", "critic_weight=1", "critic_width=8", "augment.mode=off")
+    given = {"inputs": {"teacher": str(make_teacher(tmp_path / "a.safetensors"))}}
+    start(request(pictures, tmp_path / "whole", *changes, **given), Budget(), Silent())
+    start(request(pictures, tmp_path / "parts", *changes, **given), Budget(images=16), Silent())
+    other = {"inputs": {"teacher": str(make_teacher(tmp_path / "b.safetensors", seed=2))}}
+    with pytest.raises(ValueError, match="teacher"):
+        start(request(pictures, tmp_path / "parts", resume=True, **other), Budget(), Silent())
+    start(request(pictures, tmp_path / "parts", resume=True), Budget(), Silent())
+    assert_same(final(tmp_path / "whole"), final(tmp_path / "parts"))
 
 
 def test_it_learns_what_pictures_look_like(tmp_path: Path):

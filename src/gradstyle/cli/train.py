@@ -18,7 +18,7 @@ app = typer.Typer(help="Train a generator, and what stands on it.", no_args_is_h
 
 DataArgument = Annotated[Path, typer.Argument(help="Pictures: a folder (nested), a zip, a tar or a folder of tars.")]
 RecipeOption = Annotated[
-    str, typer.Option("--recipe", "-r", help="faces-64, faces-128, cars-128, paper-1024, or a .toml file.")
+    str, typer.Option("--recipe", "-r", help="faces-32, faces-64, faces-128, cars-128, paper-1024, or a .toml file.")
 ]
 RunOption = Annotated[Path, typer.Option("--out", "-o", help="The run's folder.")]
 SetOption = Annotated[
@@ -119,12 +119,16 @@ def _split(text: str) -> str:
     return "data.split=[" + ", ".join(f'"{part}"' for part in parts) + "]"
 
 
+TeacherOption = Annotated[Path | None, typer.Option(help="A teacher: its features are what losses compare.")]
+
+
 @app.command(cls=Command)
 def generator(
     data: DataArgument,
     out: RunOption,
     recipe: RecipeOption = "",
     start: Annotated[Path | None, typer.Option(help="A bundle or published weights to start from.")] = None,
+    teacher: TeacherOption = None,
     changes: SetOption = None,
     minutes: MinutesOption = None,
     images: ImagesOption = None,
@@ -134,7 +138,10 @@ def generator(
     device: DeviceOption = None,
 ) -> None:
     """Train StyleGAN2 from nothing or from weights, with adaptive discriminator augmentation."""
-    inputs = {"start": start.absolute() if start and start.exists() else start}  # a run may go on from elsewhere
+    inputs = {  # absolute: a run may go on from elsewhere
+        "start": start.absolute() if start and start.exists() else start,
+        "teacher": teacher and teacher.absolute(),
+    }
     _train("generator", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
 
 
@@ -186,7 +193,6 @@ BundleOption = Annotated[
     str,
     typer.Option("--bundle", "-b", help="The bundle that it stands on: a folder or a name; a resumed run knows it."),
 ]
-TeacherOption = Annotated[Path | None, typer.Option(help="A teacher: its features are what losses compare.")]
 PerceptualOption = Annotated[
     Path | None, typer.Option(help="Published weights of the perceptual network that the recipe names.")
 ]
@@ -274,29 +280,34 @@ def everything(
         str | None, typer.Option("--max-file-size", help="Export in files no larger, such as 15MB.")
     ] = None,
     labels: LabelsOption = None,
+    split: SplitOption = None,
     start: Annotated[Path | None, typer.Option(help="Weights that the generator begins with.")] = None,
-    changes: SetOption = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="Change a value of a stage, or of data.", metavar="STAGE.KEY=VALUE"),
+    ] = None,
     cache: CacheOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Train generator, judges, encoder and all methods in one time budget; call again to go on."""
+    """Train judges, generator, encoder and all methods in one time budget; call again to go on."""
     from ..training import chain
     from ..training.pieces import parse_size
 
     largest = None if max_file_size is None else parse_size(max_file_size)
+    overrides = [*(changes or []), *([_split(split)] if split else [])]
     with Line() as line:
         done = chain.run(
-            out, line, data, recipe, minutes, piece, largest, _labels(labels), start, changes or (), cache, device
+            out, line, data, recipe, minutes, piece, largest, _labels(labels), start, overrides, cache, device
         )
-    console.print(f"all is trained; the bundle is {out / 'bundle'}" if done else "call again to go on")
+    console.print("all is trained" if done else "call again to go on")
 
 
 @app.command(cls=Command)
 def join(
-    folder: Annotated[Path, typer.Argument(help="Where the pieces lie, with their files.json.")],
+    folder: Annotated[Path, typer.Argument(help="The export, with its files.json.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the whole files go.")],
 ) -> None:
-    """Put files together again that `train all --max-file-size` has split."""
+    """Unpack what `train all --max-file-size` has exported, and check it."""
     from ..training.pieces import join as put_together
 
     for file in put_together(folder, out):

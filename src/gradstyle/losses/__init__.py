@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .adversarial import LazyR1, PathLength, discriminator_loss, generator_loss, r1_penalty
+from .critic import FeatureCritic, critic_generator_loss, critic_loss
 from .identity import IdentityLoss, face_crop
 from .judge import Judge, JudgeConfig, JudgeReport, judge_report
 from .perceptual import LPIPS, FeatureDistance, KerasVGGLoss
@@ -10,6 +11,7 @@ from .pixel import pixel_loss
 
 __all__ = [
     "LPIPS",
+    "FeatureCritic",
     "FeatureDistance",
     "IdentityLoss",
     "Judge",
@@ -18,6 +20,8 @@ __all__ = [
     "KerasVGGLoss",
     "LazyR1",
     "PathLength",
+    "critic_generator_loss",
+    "critic_loss",
     "discriminator_loss",
     "face_crop",
     "generator_loss",

@@ -18,11 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from ..bundles import Bundle, BundleError
-from ..losses import LazyR1, PathLength, discriminator_loss, generator_loss
+from ..losses import (
+    FeatureCritic,
+    Judge,
+    LazyR1,
+    PathLength,
+    critic_generator_loss,
+    critic_loss,
+    discriminator_loss,
+    generator_loss,
+)
 from ..stylegan2 import Codes, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from .augment import AdaptiveP, Augment
 from .loop import Batch, Setup, Trainable
 from .recipe import Auto, Recipe
+from .standing import Standing
 
 MEAN_SAMPLES = 10_000  # of which the mean code is the mean
 SHEET = (4, 8)  # rows and columns of a preview
@@ -65,6 +75,9 @@ class GeneratorRecipe(Recipe):
     path_every: int = 4
     path_share: int = 2  # the path length is measured on the batch divided by this
     mixing: float = 0.9  # how often a picture gets two codes, the second from a random layer on
+    critic_weight: float = 0.0  # of a second discriminator on a teacher's features (--teacher)
+    critic_width: int = 64
+    critic_rate: float = 0.001
     ema_images: float | Auto = "auto"  # half-life of the average
     ema_rampup: float = 0.05  # the half-life is at most this share of the pictures seen; not on a warm start
 
@@ -118,6 +131,44 @@ class Painter(nn.Module):
         return self.generator(Codes(w), noise=latents.noise), w
 
 
+class Critic:
+    """A discriminator on a teacher's features, and what it learns with."""
+
+    def __init__(self, setup: Setup[GeneratorRecipe]) -> None:
+        if "teacher" not in setup.inputs:
+            raise ValueError("critic_weight is set, and the critic looks through a teacher: give --teacher FILE")
+        recipe, self.engine = setup.recipe, setup.engine
+        self.teacher = Judge.open(setup.inputs["teacher"]).requires_grad_(False).to(self.engine.device)
+        self.standing = Standing(teacher=self.teacher)
+        self.heads = FeatureCritic(self.teacher.config.widths[1:], recipe.critic_width).to(self.engine.device)
+        self.optimiser = torch.optim.Adam(self.heads.parameters(), lr=recipe.critic_rate, betas=(0.0, 0.99))
+        self.synced, self.stepping = self.engine.prepare(self.heads, self.optimiser)
+
+    def see(self, images: Tensor) -> list[Tensor]:
+        with self.engine.autocast():
+            return self.teacher.features(images)[1:]  # the first map is little more than pixels
+
+    def against(self, images: Tensor) -> Tensor:
+        self.heads.requires_grad_(False)
+        maps = self.see(images)
+        loss = critic_generator_loss(self.heads(maps), self.heads.weights(maps))
+        self.heads.requires_grad_(True)
+        return loss
+
+    def learn(self, real: Tensor, fake: Tensor) -> Tensor:
+        with torch.no_grad():
+            maps = self.see(torch.cat([real, fake]))
+        with self.engine.accumulate(self.synced):
+            on_real, on_fake = self.synced(maps).chunk(2)
+            loss = critic_loss(on_real, on_fake, self.heads.weights(maps))
+            self.engine.backward(loss)
+        return loss.detach()
+
+    def step(self) -> None:
+        self.stepping.step()
+        self.stepping.zero_grad()
+
+
 class GeneratorTraining(Trainable[GeneratorRecipe]):
     kind: ClassVar[str] = "generator"
     Recipe: ClassVar[type[Recipe]] = GeneratorRecipe
@@ -149,6 +200,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
             "average": self.average,
             "path_length": self.path_length,
         }
+        self.critic = Critic(setup) if recipe.critic_weight else None
         rate = float(recipe.rate)
         self.optimisers = {
             "generator": lazy_adam(generator, rate, recipe.path_every if recipe.path_weight else None),
@@ -158,6 +210,9 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         # are called as they are. Either way accelerate's precision holds: it is put around their forward.
         self.synced_painter, self.synced_discriminator = engine.prepare(self.painter, discriminator)
         self.step_generator, self.step_discriminator = engine.prepare(*self.optimisers.values())
+        if self.critic is not None:
+            self.modules["critic"] = self.critic.heads
+            self.optimisers["critic"] = self.critic.optimiser
         # What torch.compile makes cannot be differentiated twice: R1 and path length take the plain modules.
         self.fast_painter, self.fast_discriminator = self.synced_painter, self.synced_discriminator
         if recipe.loop.compile:
@@ -188,11 +243,13 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
 
     def train_generator(self, count: int) -> dict[str, Tensor]:
         self.discriminator.requires_grad_(False)
-        losses = []
-        for latents in self.latents(count).split(self.recipe.loop.parts):
+        losses, recipe = [], self.recipe
+        for latents in self.latents(count).split(recipe.loop.parts):
             with self.engine.accumulate(self.synced_painter):
                 images, _ = self.fast_painter(latents)
                 loss = generator_loss(self.score(self.discriminator, self.seen(images)))
+                if self.critic is not None:
+                    loss = loss + recipe.critic_weight * self.critic.against(images)
                 self.engine.backward(loss)
             losses.append(loss.detach())
         self.step_generator.step()
@@ -215,7 +272,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         return {"path": torch.stack(losses).mean(), "path_mean": self.path_length.mean.clone()}
 
     def train_discriminator(self, photos: Tensor) -> dict[str, Tensor]:
-        losses, real_scores, fake_scores = [], [], []
+        losses, critic_losses, real_scores, fake_scores = [], [], [], []
         parts = self.recipe.loop.parts
         for latents, real in zip(self.latents(len(photos)).split(parts), photos.chunk(parts)):
             with torch.no_grad():
@@ -225,6 +282,8 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
                 on_real, on_fake = self.score(self.fast_discriminator, both).chunk(2)
                 loss = discriminator_loss(on_real, on_fake)
                 self.engine.backward(loss)
+            if self.critic is not None:
+                critic_losses.append(self.critic.learn(real, fake))
             losses.append(loss.detach())
             real_scores.append(on_real.detach())
             fake_scores.append(on_fake.detach())
@@ -232,6 +291,9 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         self.step_discriminator.zero_grad()
         terms = {"discriminator": torch.stack(losses).mean()}
         terms |= {"real_score": torch.cat(real_scores).mean(), "fake_score": torch.cat(fake_scores).mean()}
+        if self.critic is not None:
+            self.critic.step()
+            terms["critic"] = torch.stack(critic_losses).mean()
         if self.recipe.augment.mode == "auto":
             p = self.adaptive.update(self.engine.gather(torch.cat(real_scores)))
             self.augment.p.fill_(p)
@@ -314,13 +376,16 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         return bundle
 
     def state(self) -> dict[str, Any]:
-        return {"adaptive": self.adaptive.state_dict(), "warm": self.warm}
+        kept = {"adaptive": self.adaptive.state_dict(), "warm": self.warm}
+        return kept if self.critic is None else kept | {"standing": self.critic.standing.names}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         if self.recipe.augment.mode == "auto":
             self.adaptive.load_state_dict(state["adaptive"])
             self.augment.p.fill_(self.adaptive.p)
         self.warm = state["warm"]
+        if self.critic is not None:
+            self.critic.standing.check(state.get("standing", {}))
 
 
 def lazy_adam(module: nn.Module, rate: float, every: int | None) -> torch.optim.Adam:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,20 +60,27 @@ class Outcome:
     signal: int | None  # what stopped it, if a signal did
 
 
-def start(request: Request, budget: Budget, meter: Meter) -> Outcome:
-    """Begin a run, or go on with it from its last good snapshot."""
+def start(
+    request: Request,
+    budget: Budget,
+    meter: Meter,
+    opener: Callable[[Path, DataRecipe, Path | None], Images] | None = None,
+) -> Outcome:
+    """Begin a run, or go on with it from its last good snapshot. `opener` may know the pictures already."""
     kind = trainable(request.kind)
     found = Run.find(request.out) if request.resume and Run.exists(request.out) else None
     recipe = _recipe(kind, request, found)
     engine = engine_for(recipe.loop, request.device)
     with engine.main_process_first():
-        images = open_images(request.data, recipe.data, request.cache)
+        images = (opener or open_images)(request.data, recipe.data, request.cache)
     inputs = {**(found.info.inputs if found else {}), **(request.inputs or {})}  # what is given anew takes their place
     if found is not None:
         _check_same(found, request, images)
     setup = Setup(recipe, engine, Draws(recipe.loop.seed, engine.process_index, engine.num_processes), images, inputs)
     training = kind(setup)
     last = snapshot.load_last(request.out / "snapshots") if found else None
+    if last is not None:
+        training.load_state(last[1]["trainable"])  # refuses other networks before anything is written
 
     run: Run | None = None
     if engine.is_main_process:
