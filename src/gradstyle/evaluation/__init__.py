@@ -1,0 +1,1 @@
+"""The benchmark: one protocol for every method of a bundle."""

@@ -1,0 +1,268 @@
+"""A run's folder: what was asked for, what was measured photo by photo, and what that adds up to.
+
+run.json        what was measured, of what, with what
+values.csv      photo, method, condition, metric, value: one line each
+summary.json    means, intervals and tests, computed from the values alone
+costs.json      seconds and memory, which no two runs share
+pictures/       pictures of a few of the photos
+parts/          what is done so far, batch by batch, from which an interrupted run goes on
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..bundles.config import from_json, to_json
+
+FORMAT = 1
+RUN, VALUES, SUMMARY, COSTS, PICTURES, PARTS = (
+    "run.json",
+    "values.csv",
+    "summary.json",
+    "costs.json",
+    "pictures",
+    "parts",
+)
+HEADER = ("photo", "method", "condition", "metric", "value")
+SOURCE = "source"  # stands for a method where the photo itself is meant
+
+Kind = Literal["reconstruction", "editing", "ablation", "residuals"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure by the name that stands in the files, and as people read it."""
+
+    name: str
+    title: str
+    better: Literal["higher", "lower", ""] = ""  # empty: neither is
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    photo: str
+    method: str  # empty: the photo cannot be read, and is left out of every method alike
+    reason: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    photo: str
+    method: str  # or SOURCE
+    condition: str
+    file: str  # beside run.json
+
+
+@dataclass(frozen=True)
+class Record:
+    """All of `run.json`."""
+
+    kind: Kind
+    protocol: dict[str, Any]  # every choice that a figure depends on; with bundle and data what makes a run this one
+    bundle: dict[str, Any]  # name, fingerprint of the generator, resolution, SHA-256 of every part
+    data: dict[str, Any]  # name, fingerprint, split, number of photos
+    methods: tuple[str, ...]
+    conditions: tuple[str, ...]  # "" is the reconstruction; else "smile=+2", "smile=matched:1.0"
+    metrics: tuple[Metric, ...]
+    photos: tuple[str, ...] = ()  # that were measured, in their order
+    failures: tuple[Failure, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    complete: bool = False
+    format: int = FORMAT
+
+    @property
+    def seed(self) -> int:
+        return int(self.protocol.get("seed", 0))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What another run must share to be the same one, to go on with."""
+        shared: dict[str, Any] = to_json(
+            {
+                "kind": self.kind,
+                "protocol": self.protocol,
+                "bundle": self.bundle,
+                "data": self.data,
+                "methods": self.methods,
+            }
+        )
+        return shared
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one condition by one metric: over the photos that every method has."""
+
+    method: str
+    condition: str
+    metric: str
+    mean: float | None  # none where no photo is left; of a set of pictures it is the set's figure
+    low: float | None  # the 95% bootstrap interval of the mean; none where there is none
+    high: float | None
+    n: int  # photos
+    missing: int = 0  # photos that this method failed on
+    p: float | None = None  # of the paired test against the best; none for the best itself
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric against the measured change of an attribute; the last point is where the first method ends."""
+
+    method: str
+    edit: str  # with its direction: "smile+"
+    metric: str
+    change: tuple[float, ...]  # in standard deviations of the attribute among real photos
+    value: tuple[float, ...]
+    area: float | None  # under the curve from no change to the common end, divided by that end: a mean of the metric
+    until: float | None  # the common end
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All of `summary.json`."""
+
+    interval: str = ""
+    test: str = ""
+    rows: tuple[Row, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    agreement: tuple[dict[str, Any], ...] = ()  # of two judges on the order of the methods
+    notes: tuple[str, ...] = ()  # what a reader must know: failures, methods left out, ends not reached
+
+    def row(self, method: str, condition: str, metric: str) -> Row | None:
+        return next((r for r in self.rows if (r.method, r.condition, r.metric) == (method, condition, metric)), None)
+
+
+Key = tuple[str, str, str]  # method, condition, metric
+Values = dict[Key, dict[str, float]]  # … to photo to value
+
+
+class RunFolder:
+    """Reads and writes a run. Every file is written as a whole or not at all."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    # ---- reading
+
+    def record(self) -> Record:
+        record: Record = self._read(RUN, Record)
+        if record.format != FORMAT:
+            raise ValueError(f"{self.path / RUN}: format {record.format}, this GradStyle reads format {FORMAT}")
+        return record
+
+    def summary(self) -> Summary:
+        summary: Summary = self._read(SUMMARY, Summary)
+        return summary
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """By method: seconds a photo, peak memory; empty where nothing was written."""
+        return dict(json.loads((self.path / COSTS).read_text("utf-8"))) if (self.path / COSTS).is_file() else {}
+
+    def values(self) -> Values:
+        """By method, condition and metric: photos and their values, in the file's order."""
+        found: Values = {}
+        file = self.path / VALUES
+        try:
+            with file.open(encoding="utf-8", newline="") as lines:
+                reader = csv.reader(lines)
+                if tuple(next(reader, ())) != HEADER:
+                    raise ValueError(f"its columns are not {', '.join(HEADER)}")
+                for photo, method, condition, metric, value in reader:
+                    found.setdefault((method, condition, metric), {})[photo] = float(value)
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} is no run of `gradstyle evaluate`: it has no {VALUES}") from None
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        return found
+
+    def _read(self, name: str, kind: type[Any]) -> Any:
+        file = self.path / name
+        try:
+            return from_json(kind, _from_strict(json.loads(file.read_text("utf-8"))), name)
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} is no run of `gradstyle evaluate`: it has no {name}") from None
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+
+    # ---- writing
+
+    def write_record(self, record: Record) -> None:
+        self._write(RUN, json.dumps(_to_strict(to_json(record)), indent=1, ensure_ascii=False) + "\n")
+
+    def write_summary(self, summary: Summary) -> None:
+        self._write(SUMMARY, json.dumps(_to_strict(to_json(summary)), indent=1, ensure_ascii=False) + "\n")
+
+    def write_costs(self, costs: Mapping[str, Mapping[str, float]]) -> None:
+        self._write(COSTS, json.dumps(to_json(costs), indent=1) + "\n")
+
+    def write_values(self, values: Mapping[Key, Mapping[str, float]], photos: Sequence[str]) -> None:
+        """Photo by photo; every digit is kept."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(HEADER)
+        for photo in photos:
+            writer.writerows([photo, *key, repr(each[photo])] for key, each in values.items() if photo in each)
+        self._write(VALUES, text.getvalue())
+
+    # ---- what is done so far
+
+    def part(self, index: int) -> dict[str, Any] | None:
+        file = self.path / PARTS / f"{index:05d}.json"
+        try:
+            return dict(_from_strict(json.loads(file.read_text("utf-8")))) if file.is_file() else None
+        except ValueError:
+            return None  # cut short: it is measured again
+
+    def write_part(self, index: int, part: Mapping[str, Any]) -> None:
+        self._write(f"{PARTS}/{index:05d}.json", json.dumps(_to_strict(to_json(part)), ensure_ascii=False))
+
+    def _write(self, name: str, text: str) -> None:
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def picture_name(number: int, method: str, condition: str) -> str:
+    """A file's name under `pictures/` that any file system takes."""
+    plain = "".join(
+        c if c.isascii() and (c.isalnum() or c in "-+.") else "_" for c in f"{method}-{condition}".strip("-")
+    )
+    return f"{PICTURES}/{number:03d}-{plain}.png"
+
+
+def conditions_of(keys: Iterable[Key]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(condition for _, condition, _ in keys))
+
+
+def _to_strict(value: Any) -> Any:
+    """JSON has no infinity: it is written as a word that no name is."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"number:{value}"
+    if isinstance(value, dict):
+        return {key: _to_strict(each) for key, each in value.items()}
+    return [_to_strict(each) for each in value] if isinstance(value, list) else value
+
+
+def _from_strict(value: Any) -> Any:
+    if isinstance(value, str) and value in ("number:inf", "number:-inf", "number:nan"):
+        return float(value.partition(":")[2])
+    if isinstance(value, dict):
+        return {key: _from_strict(each) for key, each in value.items()}
+    return [_from_strict(each) for each in value] if isinstance(value, list) else value
