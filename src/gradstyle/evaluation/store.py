@@ -127,6 +127,8 @@ class Curve:
     value: tuple[float, ...]
     area: float | None  # under the curve from no change to the common end, divided by that end: a mean of the metric
     until: float | None  # the common end
+    low: tuple[float, ...] = ()  # a 95% interval of each value, where there is one
+    high: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
