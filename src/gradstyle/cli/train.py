@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,12 +38,16 @@ CacheOption = Annotated[Path | None, typer.Option(help="Where decoded pictures a
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, even where there is a GPU.")]
 
 
+HALF_LIFE = 20.0  # seconds, of what the shown speed is the mean of
+
+
 class Line:
     """A progress line on a terminal; elsewhere a line every half minute."""
 
     def __init__(self, interval: float = 30.0) -> None:
         self.interval, self.shown_at = interval, float("-inf")
-        self.speed = 0.0
+        self.images = self.seconds = 0.0  # the later ones weigh more
+        self.last: Progress | None = None
         self.status: Any = None
 
     def __enter__(self) -> Line:
@@ -56,20 +61,31 @@ class Line:
             self.status.stop()
 
     def show(self, progress: Progress, goal: int, terms: Mapping[str, float], left: float | None) -> None:
-        now = terms["images_per_second"]
-        self.speed = now if not self.speed else 0.9 * self.speed + 0.1 * now
+        speed = self.speed(progress, terms)
         if self.status is None and time.monotonic() - self.shown_at < self.interval:
             return
         self.shown_at = time.monotonic()
-        remaining = (goal - progress.images) / max(self.speed, 1e-9)
+        remaining = (goal - progress.images) / max(speed, 1e-9)
         if left is not None:
             remaining = min(remaining, max(left, 0))
         shown = "  ".join(f"{name} {value:.3g}" for name, value in terms.items() if name != "images_per_second")
-        text = f"{progress.images:,} of {goal:,} images  {self.speed:.1f}/s  {_clock(remaining)} left  {shown}"
+        text = f"{progress.images:,} of {goal:,} images  {speed:.1f}/s  {_clock(remaining)} left  {shown}"
         if self.status is None:
             console.print(text, soft_wrap=True, highlight=False)
         else:
             self.status.update(text)
+
+    def speed(self, progress: Progress, terms: Mapping[str, float]) -> float:
+        """Pictures a second, of late."""
+        if self.last is None or progress.images <= self.last.images:  # another training
+            self.images = self.seconds = 0.0
+            images = seconds = 0.0
+        else:
+            images, seconds = progress.images - self.last.images, progress.seconds - self.last.seconds
+        self.last = replace(progress)
+        keep = 0.5 ** (seconds / HALF_LIFE)
+        self.images, self.seconds = keep * self.images + images, keep * self.seconds + seconds
+        return self.images / self.seconds if self.seconds else terms["images_per_second"]
 
     def say(self, text: str) -> None:
         console.print(text, soft_wrap=True, highlight=False)

@@ -1,20 +1,23 @@
-"""The whole chain under one budget of time: generator, judges, encoder, methods; resumable in pieces.
+"""The whole chain under one budget of time: judges, generator, encoder, methods; resumable in pieces.
 
 Everything lies in one folder:
 
-chain.json    what was asked for, the minutes spent on each stage, the stages that are done
+chain.json    what was asked for, the time spent on each stage, the stages that are done and those that failed
 STAGE/        a run for each stage, as `gradstyle train STAGE` makes it
-bundle/       the generator, the encoder and all methods
-export/       the results in half precision, in files no larger than asked
+bundle/       the generator, the encoder, all methods and the judge
+export/       the results in half precision, packed into files no larger than asked
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -22,14 +25,20 @@ from ..bundles import Bundle
 from ..losses import Judge
 from . import pieces
 from . import recipe as recipes
-from .launch import Request, start, trainable
-from .loop import Budget, Meter
-from .recipe import LoopRecipe, Recipe
-from .run import Run
+from .data import Images
+from .launch import Request, open_images, start, stored_recipe, trainable
+from .loop import Budget, Meter, Progress
+from .recipe import DataRecipe, LoopRecipe, Recipe
+from .run import INFO, LOG, RECIPE, Run, read_log
 
 STATE = "chain.json"
 JUDGES, METHODS = ("teacher", "judge"), ("gradstyle", "styleres", "sdic", "hfgi")
-STAGES = ("generator", *JUDGES, "encoder", *METHODS)
+STAGES = ("teacher", "generator", "judge", "encoder", *METHODS)  # a generator may learn from the teacher too
+SNAPSHOT_MINUTES = 2.0  # the longest time between two, whatever the recipe says: rented machines go away
+WRITTEN_EVERY = 5.0  # seconds between two notes of the time spent
+WORTH = 0.05  # of a piece: with less of it left no stage is begun, as that takes time too
+
+Opener: TypeAlias = Callable[[Path, DataRecipe, Path | None], Images]
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class Chain:
     overrides: dict[str, list[str]] = field(default_factory=dict)  # by stage
     spent: dict[str, float] = field(default_factory=dict)  # seconds, by stage
     done: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)  # methods that could not be trained, and why
 
     @classmethod
     def read(cls, folder: Path) -> Chain | None:
@@ -93,6 +103,29 @@ class Chain:
         return left * shares[stage] / sum(shares[each] for each in coming) - self.spent.get(stage, 0.0)
 
 
+class Clock:
+    """A meter that notes the time a stage takes while it takes it, so that a kill does not lengthen the budget."""
+
+    def __init__(self, chain: Chain, folder: Path, stage: str, meter: Meter) -> None:
+        self.chain, self.folder, self.stage, self.meter = chain, folder, stage, meter
+        self.since = time.monotonic() - chain.spent.get(stage, 0.0)
+        self.written = time.monotonic()
+
+    def note(self) -> None:
+        self.chain.spent[self.stage] = time.monotonic() - self.since
+        self.chain.write(self.folder)
+        self.written = time.monotonic()
+
+    def show(self, progress: Progress, goal: int, terms: Mapping[str, float], left: float | None) -> None:
+        if time.monotonic() - self.written >= WRITTEN_EVERY:
+            self.note()
+        self.meter.show(progress, goal, terms, left)
+
+    def say(self, text: str) -> None:
+        self.note()
+        self.meter.say(text)
+
+
 def run(
     folder: Path,
     meter: Meter,
@@ -107,37 +140,64 @@ def run(
     cache: Path | None = None,
     device: str | None = None,
 ) -> bool:
-    """Begin a chain, or go on with the one in `folder`, for `piece` minutes at most; whether it is done."""
+    """Begin a chain, or go on with the one in `folder`, for `piece` minutes at most; whether it is done.
+
+    What there is by then is assembled, and exported if `largest_file` is given, also where it is not all.
+    """
     began = time.monotonic()
     chain = _begin(folder, data, recipe, minutes, labels, start_weights, overrides)
-    asked = recipes.load(ChainRecipe, "all", chain.recipe)
-    shares: dict[str, float] = asdict(asked.shares)
-    for stage in chain.stages:
-        if stage in chain.done:
-            continue
-        seconds = chain.seconds_left(stage, shares)
-        if piece is not None:
-            seconds = min(seconds, piece * 60 - (time.monotonic() - began))
-            if seconds <= 0:
-                meter.say(f"stopped before {stage}: call again to go on")
-                return False
-        meter.say(f"{stage}: {max(seconds, 0) / 60:.1f} minutes")
-        since = time.monotonic()
-        stopped = _train(chain, folder, stage, max(seconds, 0.0), cache, device, meter)
-        chain.spent[stage] = chain.spent.get(stage, 0.0) + time.monotonic() - since
-        finished = not stopped and (
-            chain.seconds_left(stage, shares) <= 0 or (Run.exists(folder / stage) and _complete(folder, stage))
-        )
-        if finished:
-            chain.done.append(stage)
-        chain.write(folder)
-        if not finished:
-            meter.say(f"stopped in {stage}: call again to go on")
-            return False
-    _assemble(chain, folder)
+    done = _train_stages(chain, folder, meter, began, piece, cache, device)
+    _assemble(folder, meter)
+    for line in summary(chain, folder):
+        meter.say(line)
     if largest_file is not None:
         for file in export(folder, largest_file):
             meter.say(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
+    return done
+
+
+def _train_stages(
+    chain: Chain,
+    folder: Path,
+    meter: Meter,
+    began: float,
+    piece: float | None,
+    cache: Path | None,
+    device: str | None,
+) -> bool:
+    """Stage after stage, as far as the piece goes; whether it was far enough."""
+    asked = recipes.load(ChainRecipe, "all", chain.recipe)
+    shares: dict[str, float] = asdict(asked.shares)
+    opener = functools.lru_cache(maxsize=2)(open_images)  # nearly always the same for all stages
+    first = True
+    for stage in chain.stages:
+        if stage in chain.done or stage in chain.failed:
+            continue
+        seconds = max(chain.seconds_left(stage, shares), 0.0)
+        if piece is not None:
+            rest = piece * 60 - (time.monotonic() - began)
+            if rest <= 0 or not (first or rest > WORTH * piece * 60):
+                meter.say(f"stopped before {stage}: call again to go on")
+                return False
+            seconds = min(seconds, rest)
+        first = False
+        meter.say(f"{stage}: {seconds / 60:.1f} minutes")
+        clock = Clock(chain, folder, stage, meter)
+        try:
+            stopped = _train(chain, folder, stage, seconds, cache, device, clock, opener)
+        except (ValueError, RuntimeError) as error:  # of one method: that is no reason to lose the others
+            if stage not in METHODS:
+                raise
+            chain.failed[stage] = str(error)
+            meter.say(f"{stage} failed and is left out: {error}")
+            continue
+        finally:
+            clock.note()
+        if stopped or (chain.seconds_left(stage, shares) > 0 and not _complete(folder, stage)):
+            meter.say(f"stopped in {stage}: call again to go on")
+            return False
+        chain.done.append(stage)
+        chain.write(folder)
     return True
 
 
@@ -151,20 +211,47 @@ def _begin(
     overrides: Sequence[str],
 ) -> Chain:
     chain = Chain.read(folder)
+    start_at = None if start_weights is None else str(start_weights.absolute())
     if chain is None:
         if data is None or not recipe or minutes is None:
             raise ValueError(f"{folder} holds no chain yet: to begin one give the data, --recipe and --minutes")
         asked = recipes.load(ChainRecipe, "all", recipe)
-        start_at = None if start_weights is None else str(start_weights.absolute())
         chain = Chain(str(data.absolute()), recipe, minutes, labels or asked.labels, start_at, _by_stage(overrides))
         for stage in chain.stages:  # what is wrong with a recipe is said before hours are spent
-            recipes.load(trainable(stage).Recipe, stage, recipe, chain.overrides.get(stage, []))
-    elif recipe not in ("", chain.recipe) or (data is not None and str(data.absolute()) != chain.data):
-        raise ValueError(f"{folder} trains {chain.recipe} on {chain.data}: to go on give no other data or recipe")
+            loaded = recipes.load(trainable(stage).Recipe, stage, recipe, chain.overrides.get(stage, []))
+            if getattr(loaded, "critic_weight", 0) and chain.labels is None:
+                raise ValueError(
+                    "this recipe's generator learns from a teacher too, and a teacher from labels: "
+                    "give --labels FILE.csv, or --set generator.critic_weight=0"
+                )
     else:
+        _refuse_changes(folder, chain, data, recipe, labels, start_at, overrides)
         chain.minutes = minutes if minutes is not None else chain.minutes
     chain.write(folder)
     return chain
+
+
+def _refuse_changes(
+    folder: Path,
+    chain: Chain,
+    data: Path | None,
+    recipe: str,
+    labels: str | None,
+    start_at: str | None,
+    overrides: Sequence[str],
+) -> None:
+    given = {
+        "the data": (data and str(data.absolute()), chain.data),
+        "--recipe": (recipe, chain.recipe),
+        "--labels": (labels, chain.labels),
+        "--start": (start_at, chain.start),
+        "--set": (_by_stage(overrides), chain.overrides),
+    }
+    for name, (new, old) in given.items():
+        if new and new != old:
+            raise ValueError(
+                f"{folder} was begun with {old or 'none'} for {name}, not {new}: leave it out to go on, or begin anew"
+            )
 
 
 def _by_stage(overrides: Sequence[str]) -> dict[str, list[str]]:
@@ -183,9 +270,17 @@ def _by_stage(overrides: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _train(
-    chain: Chain, folder: Path, stage: str, seconds: float, cache: Path | None, device: str | None, meter: Meter
+    chain: Chain,
+    folder: Path,
+    stage: str,
+    seconds: float,
+    cache: Path | None,
+    device: str | None,
+    meter: Meter,
+    opener: Opener,
 ) -> bool:
     """One stage, as far as the time goes; whether a signal stopped it."""
+    since = time.monotonic()
     inputs: dict[str, str] = {}
     if stage == "generator":
         inputs = {"start": chain.start} if chain.start else {}
@@ -193,51 +288,97 @@ def _train(
         inputs = {"labels": chain.labels or ""}
     else:
         inputs = {"bundle": str((folder / ("generator" if stage == "encoder" else "encoder") / "bundle").absolute())}
-        if "teacher" in chain.stages:
-            inputs["teacher"] = str((folder / "teacher" / trainable("teacher").result).absolute())
+    if "teacher" in chain.stages and stage not in JUDGES:
+        inputs["teacher"] = str((folder / "teacher" / trainable("teacher").result).absolute())
     begun = Run.exists(folder / stage)
     request = Request(
         stage,
         Path(chain.data),
         folder / stage,
         "" if begun else chain.recipe,
-        () if begun else chain.overrides.get(stage, ()),
+        () if begun else _overrides(chain, stage),
         inputs,
         resume=True,
         cache=cache,
         device=device,
         export=True,
     )
-    outcome = start(request, Budget(minutes=seconds / 60), meter)
+    outcome = start(request, Budget(minutes=seconds / 60, started=since), meter, opener)
     return outcome.signal is not None
+
+
+def _overrides(chain: Chain, stage: str) -> list[str]:
+    given = chain.overrides.get(stage, [])
+    loop = recipes.load(trainable(stage).Recipe, stage, chain.recipe, given).loop
+    return [*given, f"loop.snapshot_minutes={min(loop.snapshot_minutes, SNAPSHOT_MINUTES)}"]
 
 
 def _complete(folder: Path, stage: str) -> bool:
     """Whether the stage saw all pictures that its recipe asks for."""
-    from .launch import stored_recipe
-    from .run import read_log
-
     goal = stored_recipe(trainable(stage), folder / stage).loop.images
     last = list(read_log(folder / stage))[-1:]
     return bool(last) and last[0]["images"] >= goal
 
 
-def _assemble(chain: Chain, folder: Path) -> None:
-    """All parts in one bundle."""
-    bundle = Bundle.load(folder / "encoder" / "bundle")
+def summary(chain: Chain, folder: Path) -> list[str]:
+    """A line a stage: its time, how much of it was no training, and what was seen in it."""
+    lines = []
+    for stage in chain.stages:
+        spent = chain.spent.get(stage, 0.0)
+        last = list(read_log(folder / stage))[-1:]
+        if last:
+            images, trained = last[0]["images"], min(last[0]["seconds"], spent)
+            lines.append(
+                f"{stage:10} {spent / 60:5.1f} minutes, {spent - trained:.0f} s of them beside training, "
+                f"{images:,} images, {images / max(trained, 1e-9):.0f}/s"
+            )
+        if stage in chain.failed:
+            lines.append(f"{stage:10} failed: {chain.failed[stage]}")
+    return lines
+
+
+# ---- what comes of it
+
+
+def _assemble(folder: Path, meter: Meter) -> None:
+    """All parts that there are by now in one bundle."""
+    made = [folder / stage / "bundle" for stage in ("encoder", "generator") if (folder / stage / "bundle").is_dir()]
+    if not made:
+        return
+    bundle = Bundle.load(made[0])
     for method in METHODS:
-        made = Bundle.load(folder / method / "bundle")
-        bundle.put_state(method, made.config(method), made.state(method))
-    bundle.name = folder.name
+        if (folder / method / "bundle").is_dir():
+            own = Bundle.load(folder / method / "bundle")
+            bundle.put_state(method, own.config(method), own.state(method))
+    judge = folder / "judge" / trainable("judge").result
+    if judge.is_file():
+        bundle.put("judge", Judge.open(judge))
+    bundle.name = folder.absolute().name
     bundle.save(folder / "bundle", overwrite=True)
+    meter.say(f"the bundle is {folder / 'bundle'}: {', '.join(bundle)}")
 
 
 def export(folder: Path, largest: int) -> list[Path]:
-    """The results in 16-bit floats, in files of at most `largest` bytes; `pieces.join` makes them whole."""
-    whole = folder / "half"
-    Bundle.load(folder / "bundle").save(whole / "bundle", torch.float16, overwrite=True)
-    for stage in JUDGES:
-        if (file := folder / stage / trainable(stage).result).is_file():
-            Judge.open(file).save(whole / file.name, torch.float16, overwrite=True)
-    files = sorted(path for path in whole.rglob("*") if path.is_file())
-    return pieces.split(files, whole, folder / "export", largest)
+    """The results in 16-bit floats, in files of at most `largest` bytes; `pieces.join` makes them whole.
+
+    With them go the recipe, the log and the last sheet of pictures of each stage.
+    """
+    whole = folder / ".half"
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir()
+    if (folder / "bundle").is_dir():
+        Bundle.load(folder / "bundle").save(whole / "bundle", torch.float16)
+    shutil.copyfile(folder / STATE, whole / STATE)
+    for stage in STAGES:
+        file = folder / stage / trainable(stage).result
+        if stage in JUDGES and file.is_file():
+            Judge.open(file).save(whole / file.name, torch.float16)
+        told = [folder / stage / name for name in (RECIPE, INFO, LOG)]
+        told += sorted((folder / stage / "previews").glob("[0-9]*.png"))[-1:]
+        for file in filter(Path.is_file, told):
+            target = whole / "runs" / stage / ("preview.png" if file.suffix == ".png" else file.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    made = pieces.pack(whole, folder / "export", largest)
+    shutil.rmtree(whole)
+    return made
