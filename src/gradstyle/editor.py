@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from .bundles import Bundle, BundleError
 from .edits import Edit, Edits
 from .methods import Inversion, Method
 from .photos import Photo, to_image, to_photo
+
+if TYPE_CHECKING:
+    from .photos.video import Options, Report, Tell
 
 Wanted = Edits | Mapping[str, float] | str
 
@@ -76,6 +79,29 @@ class Editor:
         wanted = self.find(edits)  # a wrong name costs no inversion
         return to_photo(self.render(self.invert(photo), wanted)[0], self.bundle.domain.aspect)
 
+    def edit_video(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        edits: Wanted,
+        options: Options | None = None,
+        tell: Tell | None = None,
+    ) -> Report:
+        """Edit the largest face of a video. `tell` is called with what is being done, frames so far and in all."""
+        from .photos.video import Options, edit_video
+
+        note = f"edited with GradStyle: {', '.join(_named(self.find(edits)))} ({self.method}, {self.bundle.name})"
+        return edit_video(
+            Path(source),
+            Path(target),
+            self._method,
+            self.find(edits),
+            self.bundle.domain,
+            options or Options(),
+            tell or (lambda what, done, total: None),
+            note=note,
+        )
+
     def load_inversion(self, path: str | os.PathLike[str]) -> Inversion:
         """Read an inversion that this editor's method has saved."""
         loaded: Inversion = self._method.Keeps.load(Path(path))
@@ -106,6 +132,10 @@ def load(
 ) -> Editor:
     """An editor from a bundle's folder or name. Without a method, the first that the bundle has."""
     return Editor(bundle if isinstance(bundle, Bundle) else Bundle.load(bundle), method, device, dtype)
+
+
+def _named(edits: Edits) -> list[str]:
+    return [edit.name for edit in ([edits] if isinstance(edits, Edit) else edits)]
 
 
 def parse_edits(text: str) -> dict[str, float]:

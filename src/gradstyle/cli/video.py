@@ -1,0 +1,108 @@
+"""gradstyle video: a film edited, frame by frame and calm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .app import BundleOption, DeviceOption, ForceOption, MethodOption, errors, say, writable
+from .edit import EditOption
+
+if TYPE_CHECKING:
+    from ..photos.video import Report
+
+QUIET = 30.0  # seconds between lines where there is no terminal to draw a bar on
+
+
+def video(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The video: mp4, mov, mkv, webm, avi …")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="What to write: .mp4, .m4v, .mov, .mkv or .webm.")],
+    edits: EditOption = [],  # noqa: B006
+    bundle: BundleOption = "faces",
+    method: MethodOption = None,
+    smooth: Annotated[
+        float, typer.Option(min=0, max=2, help="Seconds over which landmarks and codes are smoothed; 0: not at all.")
+    ] = 0.1,
+    quality: Annotated[
+        int, typer.Option(min=0, max=51, help="The encoder's rate factor: lower is better and larger.")
+    ] = 18,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="The whole frame is one face, cut as the bundle's photos are.")
+    ] = False,
+    force: ForceOption = False,
+    device: DeviceOption = None,
+) -> None:
+    """Edit the largest face in a video; sound, frame rate and all else stay.
+
+    gradstyle video me.mp4 me-smiling.mp4 --edit smile=2
+
+    What is done is kept beside OUT until the video is whole: stopped, the same command goes on.
+    """
+    from ..editor import load
+    from ..photos.video import Options, check_video_name
+
+    check_video_name(target)
+    writable(target, force)
+    editor = load(bundle, method, device)
+    options = Options(smooth, smooth, quality, aligned)
+    try:
+        with _shown() as tell:
+            report = editor.edit_video(source, target, ", ".join(edits), options, tell)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command goes on from here") from None
+    for line in lines(report):
+        say(line, "dim")
+    say(str(target))
+
+
+def lines(report: Report) -> Iterator[str]:
+    """What a person wants to know of what was done."""
+    frames = f"{report.frames:,} frames"
+    went_on = f", {report.went_on_from:,} of them by an earlier run" if report.went_on_from else ""
+    shots = f" of {report.shots} shots" if report.shots > 1 else ""
+    yield f"{report.edited:,} of {frames}{shots} edited{went_on}"
+    if report.missing:
+        yield f"{report.missing:,} further frames could not be decoded: the source is damaged"
+    if report.flicker:
+        figures = ", ".join(f"{name} {report.flicker[name]:.2f}" for name in ("source", "frame by frame", "smoothed"))
+        yield f"flicker of the face, in levels of 255: {figures}"
+    if report.shaking:
+        yield f"shaking of the landmarks: {report.shaking['found']:.2f} pixels, now {report.shaking['calm']:.2f}"
+    if report.recoded:
+        yield f"the sound was encoded anew: this kind of file holds no {', '.join(report.recoded)}"
+    if report.dropped:
+        yield f"left behind: {', '.join(report.dropped)}"
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar with the time left for each of the two stages; without a terminal, a line now and then."""
+    if not errors.is_terminal:
+        shown, began = [time.monotonic()], dict[str, tuple[float, int]]()
+
+        def tell(what: str, done: int, total: int) -> None:
+            now = time.monotonic()
+            start, first = began.setdefault(what, (now, done))
+            if now - shown[0] >= QUIET and done > first:
+                left = (now - start) / (done - first) * (total - done)
+                errors.print(f"{what}: {done:,} of {total:,} frames, {left:,.0f} s left", highlight=False)
+                shown[0] = now
+
+        yield tell
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors) as progress:
+        tasks: dict[str, object] = {}
+
+        def draw(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total, completed=done)
+            progress.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield draw

@@ -1,0 +1,403 @@
+"""A video edited: first the face is found in every frame, then each frame is inverted, edited and encoded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...edits import Edits, combine
+from ...methods import Method
+from ...stylegan2 import Codes
+from ..align import Aligned, Frame, HasCrop, align, aligned_by, frame_of
+from ..faces import Face, Pixels
+from ..paste import paste
+from ..photo import Photo
+from .reading import Clip, Still, open_clip
+from .smooth import REACH, around, weights
+from .track import Cuts, Follower, bounds
+from .work import CHUNK, Found, Planned, Work
+from .writing import QUALITY, Format, Segment, check_video_name, join, recoded
+
+T = TypeVar("T")
+Tell = Callable[[str, int, int], None]  # what is being done, frames so far, frames in all as far as is known
+HELD = 96 << 20  # bytes of frames that are worked on at once
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a film is edited."""
+
+    landmarks: float = 0.1  # seconds over which landmarks are smoothed; 0: not at all
+    codes: float = 0.1  # and codes
+    quality: int = QUALITY
+    aligned: bool = False  # the film shows one face as the generator's training photos do: nothing is searched
+
+    def __post_init__(self) -> None:
+        for name in ("landmarks", "codes"):
+            if not 0 <= getattr(self, name) <= 2:
+                raise ValueError(f"{name} are smoothed over 0 to 2 seconds, got {getattr(self, name)!r}")
+        if not 0 <= self.quality <= 51:
+            raise ValueError(f"quality is a rate factor from 0 (lossless) to 51, got {self.quality!r}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done. Flicker is how far a frame's face is from the mean of the frames before and after it, in levels
+    of 255, at the crop's size and place; shaking is the same of the landmarks, in pixels of the film."""
+
+    frames: int
+    edited: int  # those in which there is a face
+    shots: int
+    went_on_from: int = 0  # frames that an earlier run had done
+    flicker: dict[str, float] = field(default_factory=dict)  # of the source, edited frame by frame, and smoothed
+    shaking: dict[str, float] = field(default_factory=dict)  # found, and smoothed
+    recoded: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    missing: int = 0  # frames that the file says it has and that cannot be decoded
+
+
+@torch.inference_mode()
+def edit_video(
+    source: Path,
+    target: Path,
+    method: Method[Any],
+    edits: Edits,
+    domain: HasCrop,
+    options: Options = Options(),
+    tell: Tell = lambda what, done, total: None,
+    follower: Callable[[], Follower] = Follower,
+    note: str = "",
+) -> Report:
+    """Edit the largest face of each shot. A stopped run goes on where it was, when it is started again."""
+    check_video_name(target)
+    if target.exists() and target.samefile(source):
+        raise ValueError(f"{target} is the source itself; give another name")
+    if combine(edits) is None:
+        raise ValueError("no edit, or only zero ones: the video would stay as it is; say --edit NAME=AMOUNT")
+    clip = open_clip(source)
+    form = Format.of(clip, target, options.quality)
+    if domain.crop == "none":
+        options = replace(options, aligned=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    key = {
+        "version": 1,
+        "source": _digest(source),
+        "method": _state_key(method),
+        "edits": _edit_key(edits),
+        "domain": [domain.crop, list(domain.aspect)],
+        "options": asdict(options),
+        "form": asdict(form),
+    }
+    work = Work(target, key)
+    if work.total is None:
+        _search(clip, work, None if options.aligned else follower(), tell)
+    painter = Painter(method, edits, domain, options)
+    before = next((k for k in range(work.chunks) if not work.finished(k)), work.chunks) * CHUNK
+    _draw(clip, work, painter, form, options, tell)
+    metadata = {k: v for k, v in clip.metadata.items() if k.lower() in KEPT}
+    metadata["comment"] = "; ".join(filter(None, [metadata.get("comment"), note or "edited with GradStyle"]))
+    parts = [work.found(chunk) for chunk in range(work.chunks)]
+    join([(work.segment(k), int(part.times[0])) for k, part in enumerate(parts) if part], clip, target, metadata)
+    report = _report(clip, work, target, min(before, work.total or 0))
+    work.remove()
+    return report
+
+
+KEPT = ("title", "artist", "comment", "date", "creation_time", "location", "copyright", "description", "genre", "album")
+
+
+# ---- first: where the face is
+
+
+def _search(clip: Clip, work: Work, follow: Follower | None, tell: Tell) -> None:
+    cuts, chunk, rows, seen, count = Cuts(), 0, [], False, 0
+    while (done := work.found(chunk)) is not None and len(done) == CHUNK:
+        chunk, seen = chunk + 1, seen or bool(done.known.any())
+        if follow is not None and done.known[-1]:
+            follow.last = bounds(done.landmarks[-1])
+    for still in clip.read():
+        count, cut = still.index + 1, cuts(still.small())
+        if still.index < chunk * CHUNK:
+            continue
+        if follow is None:
+            rows.append((still.time, cut, True, np.zeros((68, 2))))
+        else:
+            face = follow(still.pixels(), cut)
+            rows.append((still.time, cut, face is not None, np.zeros((68, 2)) if face is None else face.landmarks))
+        if len(rows) == CHUNK:
+            seen |= _keep(work, chunk, rows)
+            chunk, rows = chunk + 1, []
+        tell("finding the face", count, max(clip.frames, count))
+    if rows:
+        seen |= _keep(work, chunk, rows)
+    if not seen:
+        work.remove()
+        raise ValueError(
+            f"{clip.path}: no face was found in any of its {count} frames; "
+            "if all of it is one face, cut as the bundle's photos are, say --aligned"
+        )
+    work.finish_search(count)
+
+
+def _keep(work: Work, chunk: int, rows: list[tuple[int, bool, bool, Any]]) -> bool:
+    times, cuts, known, landmarks = (np.array(column) for column in zip(*rows))
+    work.put(chunk, Found(times, cuts, known, landmarks))
+    return bool(known.any())
+
+
+# ---- then: every frame
+
+
+@dataclass(eq=False)
+class Item:
+    """A frame on its way."""
+
+    still: Still
+    plan: Planned
+    run: int  # counts faces on end; −1: none
+    aligned: Aligned | None = None
+    own: Codes | None = None  # the encoder's
+    codes: Codes | None = None  # smoothed
+
+    @property
+    def seconds(self) -> float:
+        return self.still.seconds
+
+
+class Painter:
+    """What a method does with faces in frames."""
+
+    def __init__(self, method: Method[Any], edits: Edits, domain: HasCrop, options: Options) -> None:
+        self.method, self.edits, self.domain, self.options = method, edits, domain, options
+        self.side = method.encoder.config.input_size
+        self.device = next(method.parameters()).device
+
+    def cut(self, photo: Photo, landmarks: Any) -> Aligned:
+        if self.options.aligned:
+            return align(photo, None, self.domain, self.side)
+        face = Face(bounds(landmarks), landmarks, 1.0)
+        return aligned_by(photo, self.frame(landmarks), self.side, face)
+
+    def frame(self, landmarks: Any) -> Frame:
+        return frame_of(landmarks, self.domain.crop)
+
+    def codes(self, crops: list[Aligned]) -> Codes:
+        return self.method.encode(self._batch(crops), None)[0]
+
+    def paint(self, photos: list[Photo], crops: list[Aligned], codes: Codes) -> list[Photo]:
+        """The photos with the faces edited."""
+        inversion = self.method.invert(self._batch(crops), codes)
+        drawn = self.method.render_each(inversion, [(), self.edits]).clamp(-1, 1).cpu()
+        before, after = drawn[: len(crops)], drawn[len(crops) :]
+        return [paste(*each) for each in zip(photos, crops, before, after)]
+
+    def _batch(self, crops: list[Aligned]) -> Tensor:
+        return torch.cat([crop.image for crop in crops]).to(self.device)
+
+
+def _draw(clip: Clip, work: Work, painter: Painter, form: Format, options: Options, tell: Tell) -> None:
+    chunk = next((k for k in range(work.chunks) if not work.finished(k)), None)
+    if chunk is None:
+        return
+    first = chunk * CHUNK
+    total = work.total or 0
+    batch = max(1, min(8, HELD // (clip.width * clip.height * 3)))
+    items = _planned(clip, work, options, max(0, first - REACH))
+    drawn = _painted(_calmed(_coded(items, painter, batch), options.codes), painter, batch, first)
+    for chunk, group in _by_chunk(item for item in drawn if item[0].still.index >= first):
+        flicker = Flicker()
+        edited = 0
+        with Segment(work.segment(chunk), clip, form) as segment:
+            for item, still, seen in group:
+                segment.write(still)
+                edited += item.run >= 0
+                flicker.add(item, seen)
+                tell("editing", item.still.index + 1, total)
+        _, shaken = work.plan(chunk, float(clip.time_base), options.landmarks)
+        work.measure(chunk, {"edited": edited, "flicker": flicker.sums, "triples": flicker.triples, **shaken})
+
+
+Drawn = tuple[Item, Still, dict[str, Pixels]]
+
+
+def _planned(clip: Clip, work: Work, options: Options, start: int) -> Iterator[Item]:
+    plans: list[Planned] = []
+    run = 0
+    for still in clip.read():
+        if still.index < start or still.index >= (work.total or 0):
+            continue
+        if not plans or still.index % CHUNK == 0:
+            plans = work.plan(still.index // CHUNK, float(clip.time_base), options.landmarks)[0]
+        plan = plans[still.index % CHUNK]
+        run += not plan.joined
+        yield Item(still, plan, run if plan.landmarks is not None else -1)
+
+
+def _coded(items: Iterator[Item], painter: Painter, batch: int) -> Iterator[Item]:
+    for group in _batches(items, batch):
+        faces = [item for item in group if item.run >= 0]
+        for item in faces:
+            item.aligned = painter.cut(Photo(item.still.pixels()), item.plan.calm)
+        if faces:
+            codes = painter.codes([item.aligned for item in faces if item.aligned])
+            for index, item in enumerate(faces):
+                item.own = codes[index]
+        yield from group
+
+
+def _calmed(items: Iterator[Item], sigma: float) -> Iterator[Item]:
+    """Codes smoothed over time, of one face at a time; as many frames are held as the smoothing reaches."""
+    past: deque[Item] = deque(maxlen=REACH)
+    waiting: deque[Item] = deque()
+
+    def first() -> Item:
+        item = waiting.popleft()
+        if item.run >= 0:
+            window = [*past, item, *waiting]
+            times, runs = np.array([i.seconds for i in window]), np.array([i.run for i in window])
+            near = around(len(past), times, runs, sigma)
+            share = weights(times[near] - item.seconds, sigma)
+            item.codes = _mean([other.own for other in window[near] if other.own], share)
+        # What comes later needs its codes and time alone.
+        past.append(replace(item, aligned=None, still=replace(item.still, picture=None)))
+        return item
+
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > REACH:
+            yield first()
+    while waiting:
+        yield first()
+
+
+def _mean(codes: list[Codes], share: Any) -> Codes:
+    def mean(tensors: list[Tensor]) -> Tensor:
+        stacked = torch.cat(tensors)
+        averaged: Tensor = torch.tensordot(torch.from_numpy(share).to(stacked), stacked, dims=1)
+        return averaged[None]
+
+    s = [each.s for each in codes if each.s is not None]
+    return Codes(mean([each.w for each in codes]), mean(s) if s else None)
+
+
+def _painted(items: Iterator[Item], painter: Painter, batch: int, first: int) -> Iterator[Drawn]:
+    for group in _batches(items, batch):
+        faces = [item for item in group if item.run >= 0 and item.still.index >= first]
+        photos = [Photo(item.still.pixels()) for item in faces]
+        crops = [item.aligned for item in faces if item.aligned]
+        codes = [item.codes for item in faces if item.codes]
+        edited = dict(zip(faces, zip(photos, painter.paint(photos, crops, Codes.cat(codes))))) if faces else {}
+        for item in group:
+            if item not in edited:
+                yield item, item.still, {}
+                continue
+            photo, result = edited[item]
+            pixels = _faded(photo.pixels, result.pixels, item.plan.strength)
+            seen = _seen(painter, item, photo, Photo(pixels)) if item.plan.probed else {}
+            yield item, item.still.with_pixels(pixels, photo.pixels), seen
+
+
+def _seen(painter: Painter, item: Item, photo: Photo, result: Photo) -> dict[str, Pixels]:
+    """The face in the source, edited with nothing smoothed, and edited: all three in one place."""
+    assert item.own is not None
+    loose = painter.paint([photo], [painter.cut(photo, item.plan.landmarks)], item.own)[0]
+    loose = Photo(_faded(photo.pixels, loose.pixels, item.plan.strength))
+    shown = {"source": photo, "frame by frame": loose, "smoothed": result}
+    return {name: painter.cut(each, item.plan.calm).pixels for name, each in shown.items()}
+
+
+def _faded(before: Pixels, after: Pixels, strength: float) -> Pixels:
+    if strength >= 1:
+        return after
+    mixed = before + strength * (after.astype(np.float32) - before)
+    return mixed.round().clip(0, 255).astype(np.uint8)
+
+
+class Flicker:
+    """How far each frame's face is from the mean of its two neighbours, over some frames on end."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.triples = 0
+        self._last: deque[dict[str, Pixels]] = deque(maxlen=3)
+
+    def add(self, item: Item, seen: dict[str, Pixels]) -> None:
+        if not seen:
+            return
+        self._last.append(seen)
+        if len(self._last) < 3:
+            return
+        self.triples += 1
+        for name in seen:
+            before, here, after = (each[name].astype(np.float32) for each in self._last)
+            self.sums[name] = self.sums.get(name, 0.0) + float(np.abs(here - (before + after) / 2).mean())
+
+
+def _report(clip: Clip, work: Work, target: Path, went_on_from: int) -> Report:
+    measured = [work.measured(chunk) or {} for chunk in range(work.chunks)]
+    triples = sum(each["triples"] for each in measured)
+    moments = sum(each["moments"] for each in measured)
+    names = sorted({name for each in measured for name in each["flicker"]})
+    cuts = sum(int(part.cuts.sum()) for k in range(work.chunks) if (part := work.found(k)) is not None)
+    return Report(
+        frames=work.total or 0,
+        edited=sum(each["edited"] for each in measured),
+        shots=cuts,
+        went_on_from=went_on_from,
+        flicker={name: sum(each["flicker"].get(name, 0.0) for each in measured) / triples for name in names},
+        shaking={
+            name: float(np.sqrt(sum(each[name] for each in measured) / moments))
+            for name in ("found", "calm")
+            if moments
+        },
+        recoded=tuple(recoded(clip, target)),
+        dropped=clip.dropped,
+        missing=max(0, clip.counted - (work.total or 0)),
+    )
+
+
+# ---- small things
+
+
+def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while group := list(islice(items, size)):
+        yield group
+
+
+def _by_chunk(drawn: Iterable[Drawn]) -> Iterator[tuple[int, Iterator[Drawn]]]:
+    return groupby(drawn, key=lambda each: each[0].still.index // CHUNK)
+
+
+def _digest(path: Path) -> str:
+    """Of a file's size and of its first and last megabyte: films are long."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(1 << 20))
+        file.seek(max(0, size - (1 << 20)))
+        digest.update(file.read(1 << 20))
+    return digest.hexdigest()
+
+
+def _state_key(method: Method[Any]) -> str:
+    """Tells one method's weights from another's, by a sum of each tensor."""
+    sums = {name: float(value.double().sum()) for name, value in method.state_dict().items()}
+    return hashlib.sha256(json.dumps([method.name, repr(method.config), sums]).encode()).hexdigest()
+
+
+def _edit_key(edits: Edits) -> str:
+    total = combine(edits)
+    digest = hashlib.sha256()
+    for offset in (total.w, total.s) if total else ():
+        digest.update(b"none" if offset is None else offset.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
