@@ -24,7 +24,7 @@ def decode(data: bytes, at_least: int | None = None) -> Image.Image:
 
     With `at_least`, a JPEG may be decoded at a half, a quarter or an eighth, its sides not below that.
     """
-    with Image.open(io.BytesIO(data), formats=_kinds()) as picture:
+    with Image.open(io.BytesIO(data), formats=kinds()) as picture:
         width, height = picture.size
         if at_least is not None or width * height > MOST_PIXELS:
             picture.draft(None, (at_least, at_least) if at_least else (width // 2, height // 2))
@@ -32,16 +32,17 @@ def decode(data: bytes, at_least: int | None = None) -> Image.Image:
             raise ValueError(f"it is {width}×{height}, more than {MOST_PIXELS // 10**6} million pixels: reduce it")
         ImageOps.exif_transpose(picture, in_place=True)
         picture.load()
-    return _plain(picture)
+    return plain(picture)
 
 
-def _plain(picture: Image.Image) -> Image.Image:
+def plain(picture: Image.Image, rgba: Image.Image | None = None) -> Image.Image:
+    """An upright picture as 8-bit RGB, transparency on white. `rgba` is the same in that mode, if it is there."""
     if picture.mode == "F":
         raise ValueError("its pixels are floats of no known range: save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
         return Image.fromarray(_from_16_bits(np.asarray(picture))).convert("RGB")
     if picture.has_transparency_data:
-        drawn = picture.convert("RGBA")
+        drawn = rgba or picture.convert("RGBA")
         picture = Image.new("RGB", drawn.size, "white")
         picture.paste(drawn, mask=drawn.getchannel("A"))
     return picture if picture.mode == "RGB" else picture.convert("RGB")
@@ -58,7 +59,7 @@ def _from_16_bits(values: npt.NDArray[np.integer[Any]]) -> Pixels:
 
 
 @functools.cache
-def _kinds() -> list[str]:
+def kinds() -> list[str]:
     """Those of Pillow's readers that are for photos, and read them by themselves: its EPS reader starts Ghostscript."""
     Image.init()
     return [kind for kind in KINDS if kind in Image.OPEN]

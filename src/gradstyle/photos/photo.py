@@ -2,52 +2,149 @@
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from .framing import Framing, decode
+from . import framing
+from .framing import Framing, Pixels, kinds, plain
+from .metadata import Origin, in_srgb, origin_of, save_options
+
+if TYPE_CHECKING:
+    from .faces import Face
+
+HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands of its container
 
 LARGEST = 256 << 20  # bytes of a picture file
+MOST_FROM_CAMERAS = 120_000_000  # pixels of the kinds that cameras write; others have framing.MOST_PIXELS
+FROM_CAMERAS = ("JPEG", "MPO", "HEIF")
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
     """A picture as a person sees it: upright, 8-bit RGB."""
 
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # [H, W, 3]
+    pixels: Pixels  # [H, W, 3]
+    origin: Origin | None = None  # the file it was read from
+    edited: str = ""  # how it was edited since, in words that its file will bear
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.pixels.shape[1], self.pixels.shape[0]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        write_picture(Image.fromarray(self.pixels), path)
+    @cached_property
+    def faces(self) -> list[Face]:
+        """The faces in it, largest first; they are searched when first asked for."""
+        from .faces import find_faces
+
+        return find_faces(self.pixels, thorough=True)
+
+    def save(self, path: str | os.PathLike[str], strip: bool = False) -> None:
+        """Write it with its file's profile and metadata, or with `strip` without; how it was edited is always said."""
+        from .. import __version__
+
+        path = Path(path)
+        check_picture_name(path)
+        kind = Image.registered_extensions()[path.suffix.lower()]
+        picture = self._picture(kind, strip)
+        history = "; ".join(filter(None, [self.origin.edited if self.origin and not strip else "", self.edited]))
+        write_picture(picture, path, **save_options(kind, self.origin, history, f"GradStyle {__version__}", strip))
+
+    def _picture(self, kind: str, strip: bool) -> Image.Image:
+        picture, origin = Image.fromarray(self.pixels), self.origin
+        if origin is None:
+            return picture
+        if origin.rgba is not None and kind in ("PNG", "WEBP", "TIFF", "AVIF"):
+            picture = _under_alpha(self.pixels, origin.rgba)
+        elif origin.mode in ("1", "L", "LA") or origin.mode.startswith("I"):
+            return picture.convert("L")
+        return in_srgb(picture, origin.icc) if strip and origin.icc and picture.mode == "RGB" else picture
 
 
 def open_photo(path: str | os.PathLike[str]) -> Photo:
-    """Read a picture file of any usual kind."""
+    """Read a picture file of any usual kind, as large as it is."""
     path = Path(path)
     try:
         if not path.is_file():
             raise ValueError("it is no file" if path.exists() else "there is no such file")
         if path.stat().st_size > LARGEST:
             raise ValueError(f"larger than {LARGEST >> 20} MB, which no photo is")
-        return Photo(np.asarray(decode(path.read_bytes())))
+        return _read(path.read_bytes())
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not a picture that can be read") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # Pillow's decoders let through whatever a damaged file makes them raise
         raise ValueError(f"{path}: damaged, or not a picture ({error})") from error
+
+
+def _read(data: bytes) -> Photo:
+    if not data:
+        raise ValueError("it is empty: not a picture that can be read")
+    notes: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is large, which is looked after here, and that tags are broken
+        with Image.open(io.BytesIO(data), formats=_kinds(data)) as picture:
+            _fit(picture, notes)
+            picture.load()
+            try:
+                ImageOps.exif_transpose(picture, in_place=True)
+            except Exception as error:  # whatever a damaged block makes the reader raise
+                notes.append(f"its EXIF is broken, so that which side is up is not known ({error})")
+            rgba = picture.convert("RGBA") if picture.has_transparency_data and picture.mode != "F" else None
+            origin = origin_of(picture, data, notes, rgba)
+            upright = picture
+    if origin.mode == "CMYK" and origin.icc:
+        return Photo(np.asarray(in_srgb(upright, origin.icc)), origin)
+    return Photo(np.asarray(plain(upright, rgba)), origin)
+
+
+def _fit(picture: ImageFile.ImageFile, notes: list[str]) -> None:
+    """Before anything of its size is allocated."""
+    width, height = picture.size
+    most = MOST_FROM_CAMERAS if picture.format in FROM_CAMERAS else framing.MOST_PIXELS
+    if width * height > most:
+        picture.draft(None, (width // 2, height // 2))
+        notes.append(f"it is {width}×{height}, and was read at half its size")
+    if picture.width * picture.height > most:
+        raise ValueError(f"it is {width}×{height}, more than {most // 10**6} million pixels: reduce it")
+    if ";16" in str(picture.tile) or picture.mode.startswith("I;16"):
+        notes.append("its 16 bits a channel become 8")
+    if picture.format in ("GIF", "PNG", "WEBP", "AVIF") and (frames := getattr(picture, "n_frames", 1)) > 1:
+        notes.append(f"it is the first of {frames} pictures in its file")
+
+
+def _kinds(data: bytes) -> list[str]:
+    """Pillow's readers for photos, and HEIC's if it is one and there is a reader."""
+    if data[4:8] != b"ftyp" or data[8:12] not in HEIC:
+        return kinds()
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ValueError('it is a HEIC photo: pip install "gradstyle[heic]" reads those') from None
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return ["HEIF"]
+
+
+def _under_alpha(pixels: Pixels, rgba: Image.Image) -> Image.Image:
+    """The picture whose pixels over white are these: where they are as before, the colours under alpha are too."""
+    raw = np.array(rgba)
+    before = np.asarray(plain(rgba, rgba))
+    changed = (pixels != before).any(axis=-1) & (raw[..., 3] > 0)
+    alpha = raw[changed][:, 3:].astype(np.float32) / 255
+    raw[changed, :3] = ((pixels[changed] - 255 * (1 - alpha)) / alpha).round().clip(0, 255).astype(np.uint8)
+    return Image.fromarray(raw)
 
 
 def to_image(photo: Photo, aspect: tuple[int, int] = (1, 1), side: int = 256) -> Tensor:
