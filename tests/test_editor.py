@@ -17,7 +17,7 @@ from gradstyle.bundles import Bundle, BundleError, Domain
 from gradstyle.editor import Editor, device_of, load, parse_edits
 from gradstyle.edits import Edit
 from gradstyle.methods import METHODS
-from gradstyle.photos import Photo, to_image
+from gradstyle.photos import Face, Paste, Photo, to_image
 from gradstyle.tensors import write_tensors
 
 
@@ -116,17 +116,50 @@ def test_another_generators_edit_is_refused_with_both_names(edited: Editor) -> N
 
 def test_a_photo_is_edited_in_one_go(edited: Editor) -> None:
     photo = picture()
-    out = edited.edit(photo, "smile=1")
+    out = edited.edit(photo, "smile=1", how=Paste(detail="crop"))
     inversion = edited.invert(to_image(photo, side=64))
     wanted = edited.render(inversion, {"smile": 1})[0]
-    assert out.size == (32, 32)
-    assert np.abs(out.pixels - ((wanted + 1) * 127.5).round().permute(1, 2, 0).numpy()).max() <= 1
-    assert np.array_equal(edited.edit(photo).pixels, edited.edit(photo, "smile=0").pixels)
+    drawn = edited.draw(photo, "smile=1")
+    assert drawn.size == (32, 32) and out.size == photo.size
+    assert np.abs(drawn.pixels - ((wanted + 1) * 127.5).round().permute(1, 2, 0).numpy()).mean() <= 2
+    assert not np.array_equal(out.pixels, photo.pixels)
+    assert out.edited == drawn.edited == "smile=+1 (e4e, tiny)"
+
+
+def test_zero_edits_give_the_photo_back_and_cost_nothing(edited: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Editor, "invert", None)
+    photo = picture()
+    for nothing in ("", "smile=0", {"smile": 0, "age": 0.0}, [0 * edited.edits["smile"]], "smile=1, smile=-1"):
+        assert edited.edit(photo, nothing) is photo
 
 
 def test_cars_come_back_without_their_bars() -> None:
     cars = Editor(bundle(Domain("cars", (4, 3))), device="cpu")
-    assert cars.edit(picture(96, 72), "smile=1").size == (32, 24)
+    assert cars.draw(picture(96, 72), "smile=1").size == (32, 24)
+    assert cars.edit(picture(96, 72), "smile=1").size == (96, 72)
+
+
+def test_faces_that_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = Editor(bundle(Domain("faces", crop="celeba")), device="cpu")
+    monkeypatch.setattr(Photo, "faces", [])
+    with pytest.raises(ValueError, match=r"no face is found in it; if it is cut .* say --aligned"):
+        faces.edit(picture(), "smile=1")
+    assert faces.edit(picture(), "smile=1", aligned=True).size == (80, 80)
+    found = [_face(60, 40, 30), _face(20, 40, 20), _face(40, 40, 10)]  # largest first
+    monkeypatch.setattr(Photo, "faces", found)
+    assert [c.face for c in faces.crops(picture())] == found[:1]
+    assert [c.face for c in faces.crops(picture(), "all")] == found
+    assert [faces.crops(picture(), n)[0].face for n in (1, 2, 3)] == [found[1], found[2], found[0]]
+    for wrong in (0, 4, "some"):
+        with pytest.raises(ValueError, match=r"a face is largest, all or a number, got .*3 from left to right"):
+            faces.crops(picture(), wrong)  # type: ignore[arg-type]
+
+
+def _face(x: float, y: float, side: float) -> Face:
+    points = np.array([[x, y]]) + side * (np.random.default_rng(0).random((68, 2)) - 0.5)
+    points[36:42] += (-side, -side)
+    points[42:48] += (side, -side)
+    return Face((x - side, y - side, x + side, y + side), points, 1.0)
 
 
 def test_a_batch_is_what_its_photos_are_alone(edited: Editor) -> None:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from .bundles import Bundle, BundleError
-from .edits import Edit, Edits
+from .edits import Edit, Edits, combine
 from .methods import Inversion, Method
-from .photos import Photo, to_image, to_photo
+from .photos import Aligned, Face, Paste, Photo, align, paste, to_image, to_photo
 
 if TYPE_CHECKING:
     from .photos.video import Options, Report, Tell
 
 Wanted = Edits | Mapping[str, float] | str
+Which = Literal["largest", "all"] | int  # of a photo's faces; numbers count from 1, from left to right
 
 
 class Editor:
@@ -55,9 +57,14 @@ class Editor:
         return self.bundle.resolution
 
     @torch.inference_mode()
-    def invert(self, photo: Photo | Tensor) -> Inversion:
-        """Everything that depends on the photo alone. A tensor is [N, 3, side, side] in [−1, 1]."""
-        if isinstance(photo, Photo):
+    def invert(self, photo: Photo | Aligned | Tensor) -> Inversion:
+        """Everything that depends on the photo alone: a crop, or a photo or tensor that is cut as training photos are.
+
+        A tensor is [N, 3, side, side] in [−1, 1].
+        """
+        if isinstance(photo, Aligned):
+            photo = photo.image
+        elif isinstance(photo, Photo):
             photo = to_image(photo, self.bundle.domain.aspect, self._method.encoder.config.input_size)
         if photo.ndim == 3:
             photo = photo[None]
@@ -74,10 +81,35 @@ class Editor:
         """One picture for every entry of `edits`, in one batch."""
         return self._method.render_each(inversion, [self.find(entry) for entry in edits]).clamp(-1, 1)
 
-    def edit(self, photo: Photo, edits: Wanted = ()) -> Photo:
-        """A photo edited, in one go."""
+    def edit(
+        self, photo: Photo, edits: Wanted = (), face: Which = "largest", aligned: bool = False, how: Paste | None = None
+    ) -> Photo:
+        """The whole photo with its faces edited, as large as it was; what the edit leaves alone, to the bit.
+
+        `aligned` says that the photo itself is cut as the training photos were. No edits, or only zero ones, give the
+        photo back.
+        """
         wanted = self.find(edits)  # a wrong name costs no inversion
-        return to_photo(self.render(self.invert(photo), wanted)[0], self.bundle.domain.aspect)
+        if combine(wanted) is None:
+            return photo
+        for crop in self.crops(photo, face, aligned):
+            before, after = self.render_each(self.invert(crop), [(), wanted])
+            photo = paste(photo, crop, before, after, how or Paste())
+        return replace(photo, edited=f"{_said(edits, wanted)} ({self.method}, {self.bundle.name})")
+
+    def draw(self, photo: Photo, edits: Wanted = (), face: Which = "largest", aligned: bool = False) -> Photo:
+        """What the generator draws of a face, edited, at its own size; without edits the reconstruction."""
+        wanted = self.find(edits)
+        (crop,) = self.crops(photo, 1 if face == "all" else face, aligned)
+        drawn = to_photo(self.render(self.invert(crop), wanted)[0], self.bundle.domain.aspect)
+        return replace(drawn, edited=f"{_said(edits, wanted)} ({self.method}, {self.bundle.name})")
+
+    def crops(self, photo: Photo, face: Which = "largest", aligned: bool = False) -> list[Aligned]:
+        """The faces of a photo that are meant, cut as the bundle's training photos were; without faces all of it."""
+        side, domain = max(self._method.encoder.config.input_size, self.resolution), self.bundle.domain
+        if aligned or domain.crop == "none":
+            return [align(photo, None, domain, side)]
+        return [align(photo, each, domain, side) for each in _meant(photo.faces, face)]
 
     def edit_video(
         self,
@@ -151,6 +183,31 @@ def parse_edits(text: str) -> dict[str, float]:
             raise ValueError(f"the amount of an edit is a number, got {part.strip()!r}")
         wanted[name] = wanted.get(name, 0.0) + number
     return wanted
+
+
+def _meant(faces: list[Face], which: Which) -> list[Face]:
+    if not faces:
+        raise ValueError(
+            "no face is found in it; if it is cut as the bundle's training photos are, say --aligned (aligned=True)"
+        )
+    if which == "all":
+        return faces
+    if which == "largest":
+        return faces[:1]
+    ordered = sorted(faces, key=lambda face: face.box[0] + face.box[2])
+    if not (isinstance(which, int) and 1 <= which <= len(ordered)):
+        found = f"it has {len(faces)} faces, 1 … {len(faces)} from left to right" if faces[1:] else "it has one face"
+        raise ValueError(f"a face is largest, all or a number, got {which!r}; {found}")
+    return [ordered[which - 1]]
+
+
+def _said(edits: Wanted, wanted: Edits) -> str:
+    """Edits in words, for people and for files."""
+    if isinstance(edits, str):
+        edits = parse_edits(edits)
+    if isinstance(edits, Mapping):
+        return ", ".join(f"{name}={amount:+g}" for name, amount in edits.items() if amount)
+    return ", ".join(edit.name for edit in ([wanted] if isinstance(wanted, Edit) else wanted))
 
 
 def device_of(wanted: torch.device | str | None) -> torch.device:
