@@ -2,44 +2,218 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .app import BundleOption, DeviceOption, ForceOption, MethodOption, OutOption, picture_target, say
+from .app import (
+    BundleOption,
+    DeviceOption,
+    ForceOption,
+    MethodOption,
+    OutOption,
+    errors,
+    picture_target,
+    printable,
+    say,
+    writable,
+)
+from .batch import REPORT, Line, Task, found, is_batch, run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PhotoArgument = Annotated[Path, typer.Argument(help="A photo, cut as the bundle's own training photos are.")]
+    from ..editor import Editor, Which
+    from ..photos import Photo
+
+PhotoArgument = Annotated[Path, typer.Argument(help="A photo.", show_default=False)]
 EditOption = Annotated[
     list[str], typer.Option("--edit", "-e", help="NAME=AMOUNT, such as smile=2. Several add up.", metavar="NAME=AMOUNT")
+]
+FaceOption = Annotated[
+    str,
+    typer.Option("--face", help="Which face: largest, all, or a number from 1, from left to right.", metavar="FACE"),
+]
+AlignedOption = Annotated[
+    bool, typer.Option("--aligned", help="The photo is a face, cut as the bundle's training photos: look for none.")
 ]
 PASS = 1400  # milliseconds from one end of a moving sweep to the other
 
 
+class Detail(str, Enum):
+    auto, keep, crop = "auto", "keep", "crop"
+
+
 def edit(
-    photo: PhotoArgument,
+    photos: Annotated[
+        list[Path],
+        typer.Argument(help="Photos, folders of them, or patterns such as '*.jpg'.", metavar="PHOTO…"),
+    ],
     edits: EditOption = [],  # noqa: B006
     bundle: BundleOption = "faces",
     method: MethodOption = None,
-    out: OutOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The picture to write, or of several photos the folder.", show_default=False),
+    ] = None,
+    face: FaceOption = "largest",
+    aligned: AlignedOption = False,
+    detail: Annotated[
+        Detail,
+        typer.Option(
+            help="auto: add the change to the photo, and put the crop itself where structure moved. "
+            "keep: add it everywhere. crop: put the crop everywhere."
+        ),
+    ] = Detail.auto,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Write the crop as the generator draws it, not the photo.")
+    ] = False,
+    strip: Annotated[
+        bool, typer.Option("--strip", help="Leave out profile, EXIF and all else that the photo's file says.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="How many photos at once.")] = 1,
     force: ForceOption = False,
     device: DeviceOption = None,
 ) -> None:
-    """Edit a photo. Without --edit it comes back reconstructed.
+    """Edit photos of any size and kind: the face is found, edited and put back; all else stays as it is.
 
-    gradstyle edit me.jpg --edit smile=2 --edit age=-1 --bundle ffhq --method gradstyle
+    gradstyle edit me.jpg --edit smile=2 --edit age=-1
+
+    gradstyle edit holidays/ --edit smile=1 --face all --jobs 2
+
+    One photo is written beside itself as me-edited.jpg. Several go to a folder, with a report of what was done and
+    what was not; stopped, the same command goes on.
     """
     from ..editor import load
+
+    which, text = _which(face), ", ".join(edits)
+    if not is_batch(photos):
+        (photo,) = photos
+        into = out is not None and out.is_dir()
+        target = out / photo.name if out is not None and into else out
+        if target is not None:
+            picture_target(target, force)
+        picture = _opened(photo)
+        if target is None:
+            target = writable(_as_its_kind(photo.with_name(f"{photo.stem}-edited{photo.suffix}"), picture), force)
+        editor = load(bundle, method, device)
+        _must_change(text, bare, editor)
+        done = _edited(editor, picture, text, which, aligned, detail, bare)
+        done.save(target, strip)
+        for note in _notes(picture, which, aligned, editor):
+            errors.print(printable(f"{photo.name}: {note}"), style="dim", soft_wrap=True, highlight=False, markup=False)
+        say(str(target))
+        return
+
+    folder = out or (_beside(photos[0]) if len(photos) == 1 and photos[0].is_dir() else Path("edited"))
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; several photos are written to a folder: give another --out")
+    tasks, left = found(photos, folder)
+    editor = load(bundle, method, device)
+    _must_change(text, bare, editor)
+    editor.find(text)  # a wrong name costs nothing
+
+    def work(task: Task, begin: Callable[[Path], None]) -> tuple[Path, tuple[str, ...]]:
+        picture = _opened(task.photo)
+        target = writable(_as_its_kind(task.target, picture), force)
+        done = _edited(editor, picture, text, which, aligned, detail, bare)
+        begin(target)
+        done.save(target, strip)
+        return target, tuple(_notes(picture, which, aligned, editor))
+
+    how = {
+        "edits": text, "bundle": editor.bundle.name, "generator": editor.bundle.fingerprint, "method": editor.method,
+        "face": face, "aligned": aligned, "detail": detail.value, "bare": bare, "strip": strip,
+    }  # fmt: skip
+    try:
+        with _bar(len(tasks)) as tell:
+            lines = run(tasks, work, folder, how, jobs, tell)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; what is done is in {folder}, and the same command goes on") from None
+    _sum_up(lines, left, folder)
+
+
+def _opened(photo: Path) -> Photo:
     from ..photos import open_photo
 
-    target = picture_target(out or photo.with_name(f"{photo.stem}-edited.png"), force)
-    picture = open_photo(photo)
-    editor = load(bundle, method, device)
-    editor.edit(picture, ", ".join(edits)).save(target)
-    say(str(target))
+    return open_photo(photo)
+
+
+def _edited(
+    editor: Editor, picture: Photo, text: str, which: Which, aligned: bool, detail: Detail, bare: bool
+) -> Photo:
+    from ..photos import Paste
+
+    if bare:
+        return editor.draw(picture, text, which, aligned)
+    return editor.edit(picture, text, which, aligned, Paste(detail=detail.value))
+
+
+def _which(face: str) -> Which:
+    if face in ("largest", "all"):
+        return face  # type: ignore[return-value]
+    if not (face.isascii() and face.isdecimal() and int(face)):
+        raise ValueError(f"--face is largest, all or a number from 1, got {face!r}")
+    return int(face)
+
+
+def _must_change(text: str, bare: bool, editor: Editor) -> None:
+    if not text and not bare:
+        has = ", ".join(editor.edits) or "none"
+        raise ValueError(f"nothing to change: give --edit NAME=AMOUNT; the edits of {editor.bundle.name!r} are {has}")
+
+
+def _as_its_kind(target: Path, picture: Photo) -> Path:
+    """A place to write a photo as the kind of file it was: another ending is added where its own says otherwise."""
+    from PIL import Image
+
+    if picture.origin is None:
+        return target
+    kinds = {Image.registered_extensions().get(suffix) for suffix in (target.suffix.lower(), picture.origin.suffix)}
+    return target if len(kinds) == 1 else target.with_name(target.name + picture.origin.suffix)
+
+
+def _notes(picture: Photo, which: Which, aligned: bool, editor: Editor) -> Iterator[str]:
+    """What a person should know of how a photo was read and edited."""
+    if picture.origin is not None:
+        yield from picture.origin.notes
+    if not aligned and editor.bundle.domain.crop != "none" and which == "largest" and len(picture.faces) > 1:
+        yield f"it has {len(picture.faces)} faces and the largest was edited; --face all edits all of them"
+
+
+def _beside(folder: Path) -> Path:
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    return named.with_name(f"{named.name}-edited")
+
+
+@contextmanager
+def _bar(count: int) -> Iterator[Callable[[Line], None]]:
+    """A bar over the photos, and a line at once for each that fails."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors) as progress:
+        shown = progress.add_task("editing", total=count)
+
+        def tell(line: Line) -> None:
+            if line.status == "failed":
+                text = printable(f"{line.photo}: {line.why}")
+                progress.console.print(text, style="red", soft_wrap=True, highlight=False, markup=False)
+            progress.advance(shown)
+
+        yield tell
+
+
+def _sum_up(lines: list[Line], left: list[Line], folder: Path) -> None:
+    counts = {status: sum(line.status == status for line in lines) for status in ("edited", "done before", "failed")}
+    said = [f"{count} {status}" for status, count in counts.items() if count]
+    said += [f"{len(left)} left alone, whose names are no picture's"] if left else []
+    say(f"{', '.join(said)}; {folder}, and {folder / REPORT} says how each went")
+    if counts["failed"]:
+        raise typer.Exit(1)
 
 
 def sweep(
@@ -51,6 +225,8 @@ def sweep(
     bundle: BundleOption = "faces",
     method: MethodOption = None,
     out: OutOption = None,
+    face: FaceOption = "largest",
+    aligned: AlignedOption = False,
     force: ForceOption = False,
     device: DeviceOption = None,
 ) -> None:
@@ -65,7 +241,7 @@ def sweep(
     picture = open_photo(photo)
     editor = load(bundle, method, device)
     direction = editor.edit_named(name)
-    inversion = editor.invert(picture)
+    inversion = editor.invert(editor.crops(picture, _one(face), aligned)[0])
     amounts = torch.linspace(low, high, steps).tolist()
     images = [editor.render(inversion, amount * direction)[0].cpu() for amount in amounts]
     if target.suffix.lower() in (".gif", ".webp"):
@@ -84,6 +260,8 @@ def compare(
     edits: EditOption = [],  # noqa: B006
     bundle: BundleOption = "faces",
     out: OutOption = None,
+    face: FaceOption = "largest",
+    aligned: AlignedOption = False,
     force: ForceOption = False,
     device: DeviceOption = None,
 ) -> None:
@@ -91,17 +269,25 @@ def compare(
     from ..bundles import Bundle
     from ..editor import Editor
     from ..encoder.e4e import fit
-    from ..photos import contact_sheet, open_photo, to_image, write_picture
+    from ..photos import contact_sheet, open_photo, write_picture
 
     target = picture_target(out or photo.with_name(f"{photo.stem}-compared.png"), force)
     picture = open_photo(photo)
     opened = Bundle.load(bundle)
-    source = fit(to_image(picture, opened.domain.aspect, opened.resolution), opened.resolution)[0]
-    rows: list[list[Tensor]] = [[source], [source]] if edits else [[source]]
+    rows: list[list[Tensor]] = []
     for method in opened.methods:
         editor = Editor(opened, method, device)
-        inversion = editor.invert(picture)
+        crop = editor.crops(picture, _one(face), aligned)[0]
+        rows = rows or [[fit(crop.image, opened.resolution)[0]] for _ in range(2 if edits else 1)]
+        inversion = editor.invert(crop)
         for row, wanted in zip(rows, ("", ", ".join(edits))):
             row.append(editor.render(inversion, wanted)[0].cpu())
     write_picture(contact_sheet(rows, ["source", *opened.methods]), target)
     say(str(target))
+
+
+def _one(face: str) -> Which:
+    """A face for a verb that shows one."""
+    if (which := _which(face)) == "all":
+        raise ValueError("one face is shown: --face largest, or a number from 1, from left to right")
+    return which
