@@ -1,0 +1,357 @@
+"""A run as a page, as Markdown and as JSON: what was measured, put in order once and written three ways."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..bundles.config import to_json
+from .charts import COLOURS, Point
+from .stats import LEVEL
+from .store import SOURCE, Metric, Record, Row, RunFolder, Summary, Values
+
+ENDS = 10  # photos at either end of a metric
+KNOWN = ("gradstyle", "styleres", "sdic", "hfgi", "e4e")  # their colours are the same in every report
+PAGE, MARKDOWN, JSON = "report.html", "report.md", "report.json"
+ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+COSTS = "costs"  # stands for a condition in the table of what methods cost
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    metric: Metric
+    cells: Mapping[str, Row]  # by method
+
+
+@dataclass(frozen=True)
+class Table:
+    """Methods in rows."""
+
+    title: str
+    columns: Sequence[Column]
+    condition: str | None = None  # none: it is over several
+    note: str = ""
+
+    def methods(self, order: Sequence[str]) -> list[str]:
+        return [name for name in order if any(name in column.cells for column in self.columns)]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric against the measured change of one edit."""
+
+    edit: str
+    metric: Metric
+    lines: Mapping[str, Sequence[Point]]  # by method
+
+
+def write_report(folder: str | os.PathLike[str]) -> Path:
+    """Write report.html, report.md and report.json beside what they are of; gives the page."""
+    from .page import page
+    from .written import jsonable, markdown
+
+    run = RunFolder(folder)
+    report = Report.read(run)
+    run._write(MARKDOWN, markdown(report))
+    run._write(JSON, json.dumps(jsonable(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    run._write(PAGE, page(report))
+    return run.path / PAGE
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page says, before it is a page."""
+
+    folder: Path
+    record: Record
+    summary: Summary
+    values: Values
+    costs: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def read(cls, run: RunFolder) -> Report:
+        return cls(run.path, run.record(), run.summary(), run.values(), run.costs())
+
+    @cached_property
+    def rows(self) -> dict[tuple[str, str, str], Row]:
+        return {(row.method, row.condition, row.metric): row for row in self.summary.rows}
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Those with figures, then those of which there are only pictures."""
+        measured = [row.method for row in self.summary.rows]
+        drawn = [picture.method for picture in self.record.pictures]
+        return [name for name in dict.fromkeys([*self.record.methods, *measured, *drawn]) if name != SOURCE]
+
+    @cached_property
+    def conditions(self) -> list[str]:
+        there = [
+            *(row.condition for row in self.summary.rows),
+            *(p.condition for p in self.record.pictures if p.condition),
+        ]
+        return list(dict.fromkeys([c for c in self.record.conditions if c in set(there)] + there)) or [""]
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        known = {metric.name for metric in self.record.metrics}
+        others = dict.fromkeys(row.metric for row in self.summary.rows if row.metric not in known)
+        return [*self.record.metrics, *(Metric(name, name.replace("_", " ")) for name in others)]
+
+    @property
+    def title(self) -> str:
+        return str(self.record.bundle.get("name") or self.folder.resolve().name)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a reader asks first."""
+        data, side = self.record.data, self.record.bundle.get("resolution")
+        facts = {
+            "photos": f"{len(self.record.photos):,}",
+            "data": " · ".join(str(data[name]) for name in ("name", "split") if data.get(name)),
+            "side": f"{side} px" if side else "",
+            "methods": str(len(self.record.methods)),
+            "seed": str(self.record.seed),
+        }
+        return {name: value for name, value in facts.items() if value}
+
+    @property
+    def notes(self) -> list[str]:
+        unfinished = [] if self.record.complete else ["This run is not complete: it was stopped, and can go on."]
+        return [*unfinished, *self.summary.notes]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        record: dict[str, Any] = to_json(self.record)
+        for shown_elsewhere in ("metrics", "photos", "failures", "pictures"):
+            del record[shown_elsewhere]
+        first = {name: record.pop(name) for name in ("command", "kind")}
+        statistics = {"interval": self.summary.interval, "paired test": self.summary.test}
+        return {**first, "photos measured": len(self.record.photos), **record, "statistics": statistics}
+
+    def colour(self, method: str) -> int:
+        others = [name for name in self.methods if name not in KNOWN]
+        if method in KNOWN:
+            return KNOWN.index(method)
+        return (
+            others.index(method) if len(others) == len(self.methods) else len(KNOWN) + others.index(method)
+        ) % COLOURS
+
+    def level(self, row: Row) -> bool:
+        """Not the best, and not told apart from it."""
+        return not row.best and row.p is not None and row.p >= LEVEL
+
+    def decimals(self, metric: str) -> int:
+        """As many as an interval makes worth reading: one that counts in half of it, two where that is a 1 or 2."""
+        return self._decimals.get(metric, 3)
+
+    def digits(self, column: Column) -> int:
+        """Areas and costs have no intervals: an area is read as its metric is."""
+        name = column.metric.name
+        return self.decimals(name) if name in self._decimals else decimals([*column.cells.values()])
+
+    @cached_property
+    def _decimals(self) -> dict[str, int]:
+        rows: dict[str, list[Row]] = {}
+        for row in self.summary.rows:
+            rows.setdefault(row.metric, []).append(row)
+        return {metric: decimals(each) for metric, each in rows.items()}
+
+    # ---- tables
+
+    def tables(self) -> list[Table]:
+        """One a condition: methods by metrics."""
+        made = []
+        for condition in self.conditions:
+            columns = [Column(m.title, m, cells) for m in self.metrics if (cells := self._cells(condition, m.name))]
+            if columns:
+                made.append(Table(condition, columns, condition))
+        return made
+
+    def overviews(self) -> list[Table]:
+        """Where there are several conditions: one a metric, methods by conditions, matched ones apart."""
+        if len(self.conditions) < 2:
+            return []
+        made = []
+        for metric in self.metrics:
+            for matched, title in ((False, metric.title), (True, f"{metric.title} at matched change")):
+                there = [c for c in self.conditions if (":" in c) is matched]
+                columns = [
+                    Column(c or "no edit", metric, cells) for c in there if (cells := self._cells(c, metric.name))
+                ]
+                if len(columns) > 1:
+                    made.append(Table(title, columns))
+        return made + self.areas()
+
+    def areas(self) -> list[Table]:
+        """The areas under the curves: a mean of each metric from no change to the end that all methods reach."""
+        made = []
+        for metric in self.metrics:
+            columns = []
+            for edit in dict.fromkeys(c.edit for c in self.summary.curves if c.metric == metric.name):
+                found = {c.method: c for c in self.summary.curves if (c.edit, c.metric) == (edit, metric.name)}
+                areas = {name: c.area for name, c in found.items() if c.area is not None}
+                if not areas:
+                    continue
+                best = {"higher": max, "lower": min}.get(metric.better, lambda _: None)(areas.values())
+                until = next((c.until for c in found.values() if c.until is not None), None)
+                cells = {
+                    name: Row(name, edit, metric.name, area, None, None, 0, best=area == best)
+                    for name, area in areas.items()
+                }
+                columns.append(Column(edit + (f" to {until:.2g}" if until is not None else ""), metric, cells))
+            if columns:
+                note = "The mean of the curve from no change to the largest one that every method reaches."
+                made.append(Table(f"{metric.title}, area under the curve", columns, note=note))
+        return made
+
+    def cost_table(self) -> Table | None:
+        names = dict.fromkeys(name for costs in self.costs.values() for name in costs)
+        columns = []
+        for name in names:
+            cells = {
+                method: Row(method, COSTS, name, costs[name], None, None, 0)
+                for method, costs in self.costs.items()
+                if name in costs
+            }
+            columns.append(Column(name.replace("_", " "), Metric(name, name, "lower"), cells))
+        note = "Times and memory are this machine's and this run's: no two runs share them."
+        return Table("Costs", columns, note=note) if columns else None
+
+    def metrics_of(self, condition: str) -> list[Metric]:
+        return [metric for metric in self.metrics if self._cells(condition, metric.name)]
+
+    def _cells(self, condition: str, metric: str) -> dict[str, Row]:
+        at = ((name, self.rows.get((name, condition, metric))) for name in self.methods)
+        return {name: row for name, row in at if row is not None}
+
+    # ---- curves and photos
+
+    def panels(self) -> list[Panel]:
+        """Every metric against the measured change of every edit."""
+        metrics = {metric.name: metric for metric in self.metrics}
+        lines: dict[tuple[str, str], dict[str, list[Point]]] = {}
+        for curve in self.summary.curves:
+            lows, highs = (ends if len(ends) == len(curve.value) else curve.value for ends in (curve.low, curve.high))
+            points = [Point(*at) for at in zip(curve.change, curve.value, lows, highs)]
+            lines.setdefault((curve.edit, curve.metric), {})[curve.method] = points
+        return [
+            Panel(edit, metrics.get(metric, Metric(metric, metric)), by_method)
+            for (edit, metric), by_method in lines.items()
+        ]
+
+    def ends(
+        self, method: str, condition: str, metric: Metric
+    ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+        """The worst photos and the best ones, the extreme first."""
+        values = self.values.get((method, condition, metric.name), {})
+        ranked = sorted(((p, v) for p, v in values.items() if not math.isnan(v)), key=lambda pair: (pair[1], pair[0]))
+        least, most = ranked[:ENDS], ranked[::-1][:ENDS]
+        return (most, least) if metric.better == "lower" else (least, most)
+
+    # ---- in words
+
+    def findings(self) -> list[tuple[str, str]]:
+        """In a line a method: where it is the best, and whether that is more than noise."""
+        wins: dict[str, list[tuple[Metric, list[str]]]] = {}
+        for condition in self.conditions:
+            for metric in (m for m in self.metrics if m.better):
+                cells = self._cells(condition, metric.name)
+                if len(cells) > 1:
+                    level = [name for name, row in cells.items() if self.level(row)]
+                    for name in (name for name, row in cells.items() if row.best):
+                        wins.setdefault(name, []).append((metric, level))
+        ranked = sorted(wins.items(), key=lambda pair: (-len(pair[1]), self.methods.index(pair[0])))
+        return [(name, finding(won, len(self.conditions) > 1)) for name, won in ranked]
+
+
+def finding(won: Sequence[tuple[Metric, list[str]]], many: bool) -> str:
+    titles = list(dict.fromkeys(metric.title for metric, _ in won))
+    if many:
+        clear = sum(not level for _, level in won)
+        sure = "all" if clear == len(won) else f"{clear}"
+        counts = [f"{spoken(title)} ({sum(m.title == title for m, _ in won)}×)" for title in titles]
+        return f"is the best in {len(won)} columns, clearly in {sure} of them: {listed(counts)}."
+    parts = []
+    if clear_ones := [spoken(metric.title) for metric, level in won if not level]:
+        parts.append(f"is the best by {listed(clear_ones)}")
+    rivals: dict[str, list[str]] = {}
+    for metric, level in won:
+        if level:
+            rivals.setdefault(listed(level), []).append(spoken(metric.title))
+    parts += [f"has the best {listed(names)}, not told apart from {level}" for level, names in rivals.items()]
+    return "; ".join(parts) + "."
+
+
+def spoken(title: str) -> str:
+    """A title inside a sentence."""
+    return title if title[1:2].isupper() or not title[1:2].isalpha() else title[:1].lower() + title[1:]
+
+
+def listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def decimals(rows: Sequence[Row]) -> int:
+    widths = sorted(
+        r.high - r.low for r in rows if r.low is not None and r.high is not None and 0 < r.high - r.low < math.inf
+    )
+    means = [abs(r.mean) for r in rows if r.mean is not None and 0 < abs(r.mean) < math.inf]
+    half = widths[len(widths) // 2] / 2 if widths else max(means, default=1.0) / 30
+    digits = -math.floor(math.log10(half))
+    return int(min(max(digits + (half * 10.0**digits < 3), 0), 6))
+
+
+def figure(value: float | None, decimals: int) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def interval(row: Row, decimals: int) -> str:
+    if row.low is None or row.high is None:
+        return ""
+    return f"{figure(row.low, decimals)} … {figure(row.high, decimals)}"
+
+
+def probability(p: float) -> str:
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
+
+
+def flat(values: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, str | None]]:
+    """Names and texts; the name of a group has none, and what is nested deeper has a dotted name."""
+    for name, value in values.items():
+        if not isinstance(value, Mapping):
+            yield (inside + name).strip(), told(value)
+        elif value:
+            if not inside:
+                yield name, None
+            yield from flat(value, f"{inside}{name}." if inside else " ")
+
+
+def said(value: Any) -> str:
+    """A value from the summary, in a table."""
+    return f"{value:.3g}" if isinstance(value, float) else told(value)
+
+
+def told(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str) and not any(isinstance(v, Mapping) for v in value):
+        return ", ".join(map(str, value)) or "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def strict(value: Any) -> Any:
+    """JSON has no number for what is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: strict(each) for name, each in value.items()}
+    return [strict(each) for each in value] if isinstance(value, list | tuple) else value
