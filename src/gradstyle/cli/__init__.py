@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import bundle, demo, edit, sample, train, video
+from . import bundle, demo, edit, evaluate, sample, studio, train, video
 from .app import Command
 
 app = typer.Typer(
@@ -16,5 +16,6 @@ app = typer.Typer(
 )
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(train.app, name="train")
-for verb in (demo.demo, sample.sample, edit.edit, edit.sweep, edit.compare, video.video):
+app.add_typer(evaluate.app, name="evaluate")
+for verb in (demo.demo, sample.sample, edit.edit, edit.sweep, edit.compare, video.video, studio.studio):
     app.command(cls=Command)(verb)

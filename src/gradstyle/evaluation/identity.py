@@ -30,8 +30,11 @@ BATCH = 16  # faces of 150 pixels at once
 class Identity(Protocol):
     """Embeds pictures; says how alike two vectors are under metrics of its own name."""
 
-    metrics: tuple[Metric, ...]
-    provenance: str
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...
+
+    @property
+    def provenance(self) -> str: ...
 
     def embed(self, images: Tensor) -> Tensor: ...  # [N, D]
 

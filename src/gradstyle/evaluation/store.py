@@ -95,6 +95,7 @@ class Record:
                 "bundle": self.bundle,
                 "data": self.data,
                 "methods": self.methods,
+                "versions": self.versions,
             }
         )
         return shared

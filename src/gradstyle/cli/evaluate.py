@@ -1,0 +1,234 @@
+"""gradstyle evaluate: the tables of the paper, of any bundle, on any photos."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from .app import Command, DeviceOption, ForceOption, errors, say
+
+if TYPE_CHECKING:
+    from ..evaluation.bench import Request, Say
+    from ..evaluation.store import RunFolder
+
+app = typer.Typer(
+    help="Measure the methods of a bundle on photos, under one protocol, and report.", no_args_is_help=True
+)
+
+
+@app.callback()
+def evaluate() -> None:
+    """One protocol over all methods of a bundle; every run is a folder that an interrupted run goes on in."""
+
+
+Preset = Literal["bundled", "celeba-hq-1000"]
+BundleArgument = Annotated[str, typer.Argument(help="A bundle's folder, or the name of an installed one.")]
+DataArgument = Annotated[Path, typer.Argument(help="Photos the bundle has not learned from: a folder, a zip or a tar.")]
+RunOption = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The run's folder; an interrupted run goes on there. [default: runs/KIND-BUNDLE]"),
+]
+PresetOption = Annotated[
+    Preset,
+    typer.Option(
+        help="bundled: the first 1,000 photos of the test part. celeba-hq-1000: the paper's protocol, the first 1,000 "
+        "photos at 1024 px by the paper's metrics, whose networks are to be given."
+    ),
+]
+MethodsOption = Annotated[
+    list[str] | None, typer.Option("--method", "-m", help="Only this method; may be given again. All, if not given.")
+]
+PhotosOption = Annotated[int | None, typer.Option(help="The first so many photos.", min=1, show_default="1000")]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Only photos that FILE lists, or whose COLUMN in the CSV is VALUE; 'all' takes every photo. "
+        "If not given: the test part, where an attributes.csv beside the photos says which it is.",
+        metavar="FILE[:COLUMN=VALUE]",
+    ),
+]
+JudgeOption = Annotated[Path | None, typer.Option(help="A judge's file, in place of the bundle's own.")]
+SecondOption = Annotated[
+    Path | None, typer.Option("--second-judge", help="Another: how far the two agree on the order of methods is said.")
+]
+FaceOption = Annotated[
+    Path | None, typer.Option("--face-network", help="ArcFace's or CurricularFace's published file, for ID.")
+]
+CropOption = Annotated[
+    Literal["celeba", "ffhq"] | None,
+    typer.Option("--face-crop", help="How the photos are cut, where the bundle does not say; dlib's ID needs it."),
+]
+LPIPSOption = Annotated[Path | None, typer.Option("--lpips", help="The backbone's weights, as torchvision has them.")]
+HeadsOption = Annotated[Path | None, typer.Option("--heads", help="LPIPS's own linear heads for that backbone.")]
+BackboneOption = Annotated[Literal["alex", "vgg"], typer.Option(help="Which backbone --lpips holds.")]
+BatchOption = Annotated[int, typer.Option(help="Photos at once; a part of the protocol.", min=1)]
+SeedOption = Annotated[int, typer.Option(help="Of the bootstrap and of the tests.", min=0)]
+ShownOption = Annotated[int, typer.Option(help="Of so many photos, pictures are kept for the report.", min=0)]
+
+
+@app.command(cls=Command)
+def reconstruction(
+    bundle: BundleArgument,
+    data: DataArgument,
+    out: RunOption = None,
+    preset: PresetOption = "bundled",
+    method: MethodsOption = None,
+    photos: PhotosOption = None,
+    split: SplitOption = None,
+    judge: JudgeOption = None,
+    second_judge: SecondOption = None,
+    face_network: FaceOption = None,
+    face_crop: CropOption = None,
+    lpips: LPIPSOption = None,
+    heads: HeadsOption = None,
+    backbone: BackboneOption = "alex",
+    batch: BatchOption = 20,
+    seed: SeedOption = 0,
+    shown: ShownOption = 12,
+    device: DeviceOption = None,
+    force: ForceOption = False,
+) -> None:
+    """How near each method comes to the photo: the paper's Table 1.
+
+    Identity, SSIM, L2, LPIPS where its weights are given, PSNR, MS-SSIM, the judge's distance; with intervals, a
+    paired test against the best, every photo's own figures, and what each method costs in time and memory.
+
+    gradstyle evaluate reconstruction faces celeba.zip --out runs/reconstruction
+    """
+    from ..evaluation.reconstruction import reconstruction as run
+
+    request = _request("reconstruction", locals())
+    with _bar() as bar:
+        folder = run(request, bar)
+    _tell(folder, "")
+
+
+# ---- shared
+
+
+def _request(kind: str, given: dict[str, Any], **changes: Any) -> Request:
+    from ..evaluation.bench import Request
+    from ..training.data import Split
+
+    bundle, split = given["bundle"], given["split"]
+    chosen: Split | None = None
+    if split and split != "all":
+        file, colon, rule = split.rpartition(":")
+        column, equals, value = rule.partition("=")
+        chosen = Split(file, column, value) if colon and equals else Split(split)
+    request = Request(
+        bundle,
+        str(given["data"]),
+        given["out"] or Path("runs") / f"{kind}-{Path(bundle).name}",
+        tuple(given["method"] or ()),
+        chosen,
+        every_photo=split == "all",
+        photos=given["photos"] or 1000,
+        judge=_text(given["judge"]),
+        second_judge=_text(given["second_judge"]),
+        face=_text(given["face_network"]),
+        face_crop=given["face_crop"],
+        lpips=_text(given["lpips"]),
+        heads=_text(given["heads"]),
+        backbone=given["backbone"],
+        batch=given["batch"],
+        seed=given["seed"],
+        shown=given["shown"],
+        device=given["device"],
+        force=given["force"],
+        command=shlex.join(["gradstyle", *sys.argv[1:]]),
+        changes=changes,
+    )
+    return _as_the_paper(request) if given["preset"] == "celeba-hq-1000" else request
+
+
+def _as_the_paper(request: Request) -> Request:
+    """The first 1,000 images of CelebA-HQ at 1024 px, by the networks that the paper names."""
+    from dataclasses import replace
+
+    from ..bundles import Bundle
+
+    resolution = Bundle.load(request.bundle).resolution
+    if resolution != 1024:
+        raise ValueError(f"--preset celeba-hq-1000 is for generators of 1024 px, this bundle has {resolution} px")
+    needed = {"--face-network": request.face, "--lpips": request.lpips, "--heads": request.heads}
+    if missing := [name for name, file in needed.items() if file is None]:
+        raise ValueError(
+            f"--preset celeba-hq-1000 measures as the paper does: give {', '.join(missing)} "
+            "(CurricularFace's file; AlexNet's of torchvision; LPIPS's heads)"
+        )
+    return replace(request, every_photo=request.split is None, face_crop=request.face_crop or "ffhq")
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+@contextmanager
+def _bar() -> Iterator[Say]:
+    """What is being done, how far it is, and the time that is left."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=errors, transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def _tell(folder: RunFolder, condition: str) -> None:
+    """The table of one condition, what failed, and where the rest is."""
+    from rich.table import Table
+
+    from .app import console
+
+    record, summary, costs = folder.record(), folder.summary(), folder.costs()
+    metrics = [
+        metric for metric in record.metrics if any(summary.row(m, condition, metric.name) for m in record.methods)
+    ]
+    arrows = {"higher": " ↑", "lower": " ↓", "": ""}
+    wide = console.width >= 40 + 17 * len(record.methods)
+    table = Table("", *record.methods, box=None)
+    for metric in metrics:
+        cells = []
+        for method in record.methods:
+            row = summary.row(method, condition, metric.name)
+            if row is None or row.mean is None:
+                cells.append("–")
+                continue
+            half = ""
+            if wide and row.low is not None and row.high is not None:
+                half = f" ±{(row.high - row.low) / 2:.1g}"
+            level = "=" if not row.best and row.p is not None and row.p >= 0.05 else ""
+            cells.append(f"[bold]{row.mean:.4g}[/bold]{half}" if row.best else f"{row.mean:.4g}{level}{half}")
+        table.add_row(metric.title + arrows[metric.better], *cells)
+    for title, name, scale in (
+        ("ms a photo, alone", "seconds", 1000.0),
+        ("MB beyond the networks", "peak_memory_mb", 1.0),
+    ):
+        table.add_row(
+            title, *(f"{scale * c[name]:.0f}" if name in (c := costs.get(m, {})) else "–" for m in record.methods)
+        )
+    console.print(table)
+    say(f"{len(record.photos):,} photos; = : not told from the best", "dim")
+    for note in summary.notes:
+        say(note, "yellow")
+    say(str(folder.path))

@@ -1,0 +1,153 @@
+"""The photos of a run: the same for every method, read once, what cannot be read named and left out for all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..photos.framing import Crop, Framing, Pixels
+from ..training.data import Split, Table
+from ..training.sources import LARGEST_FILE, Source
+from .store import Failure
+
+KEPT = 1 << 30  # bytes of decoded photos that are kept; of more, each is read again when its turn comes
+READERS = 4  # threads
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which photos of a folder, a zip or a tar, and how they fill the square."""
+
+    data: str
+    split: Split | None = None
+    first: int | None = None  # that many, in the order of their names and numbers
+    crop: Crop = "center"
+    aspect: float = 1.0
+
+
+class Photos:
+    """Photos in the order of their names and numbers, [3, side, side] each."""
+
+    def __init__(
+        self, selection: Selection, side: int, batch: int, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        self.selection, self.batch = selection, batch
+        self.source = Source.open(selection.data)
+        if not self.source.names:
+            raise ValueError(f"no pictures in {selection.data}")
+        self.framing = Framing(side, selection.crop, selection.aspect)
+        chosen = selection.split.choose(self.source) if selection.split else range(len(self.source.names))
+        wanted = sorted(chosen, key=lambda index: counted(self.source.names[index]))[: selection.first]
+        self.fingerprint = self.source.fingerprint(wanted, self.framing.rule)
+        self.broken: list[Failure] = []
+        self.chosen: list[int] = []
+        self.kept: list[Pixels] | None = [] if len(wanted) * 3 * side**2 <= KEPT else None
+        for index, read in zip(wanted, self._read(wanted, progress)):
+            if isinstance(read, Failure):
+                self.broken.append(read)
+                continue
+            self.chosen.append(index)
+            if self.kept is not None:
+                self.kept.append(read)
+        if not self.chosen:
+            raise ValueError(f"none of the {len(wanted)} photos can be read, such as {self.broken[0]}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.source.names[index] for index in self.chosen)
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def batches(self) -> int:
+        return -(-len(self) // self.batch)
+
+    def names_of(self, batch: int) -> tuple[str, ...]:
+        return self.names[batch * self.batch : (batch + 1) * self.batch]
+
+    def __getitem__(self, batch: int) -> Tensor:
+        """One batch, [N, 3, side, side] in [−1, 1]."""
+        places = range(batch * self.batch, min((batch + 1) * self.batch, len(self)))
+        if self.kept is not None:
+            squares = [self.kept[place] for place in places]
+        else:
+            squares = []
+            for read in self._read([self.chosen[place] for place in places]):
+                if isinstance(read, Failure):
+                    raise ValueError(f"{read.photo} could be read at first and now cannot: {read.reason}")
+                squares.append(read)
+        return torch.from_numpy(np.stack(squares)).float() / 127.5 - 1
+
+    def labels(self, table: str) -> dict[str, list[bool | None]]:
+        """Columns of zeros and ones (or −1 and 1) of a table, for each photo; none where it has no line."""
+        read = Table.read(table, self.source)
+        rows = read.match(self.names)
+        found: dict[str, list[bool | None]] = {}
+        for column in read.columns:
+            cells = [None if row is None else row[column] for row in rows]
+            if all(cell in ("0", "1", "-1", None) for cell in cells):
+                found[column] = [None if cell is None else cell == "1" for cell in cells]
+        if not found:
+            raise ValueError(f"{table} has no column of zeros and ones")
+        return found
+
+    def _read(
+        self, indices: Sequence[int], progress: Callable[[int, int], None] | None = None
+    ) -> list[Pixels | Failure]:
+        done: list[Pixels | Failure] = []
+        with ThreadPoolExecutor(READERS) as pool:
+            for read in pool.map(self._decode, indices):
+                done.append(read)
+                if progress is not None:
+                    progress(len(done), len(indices))
+        return done
+
+    def _decode(self, index: int) -> Pixels | Failure:
+        name = self.source.names[index]
+        try:
+            if self.source.sizes[index] > LARGEST_FILE:
+                raise ValueError(f"{self.source.sizes[index]} bytes are more than a photo has")
+            return self.framing(self.source.read(index))
+        except Exception as error:  # Pillow raises nearly anything on a broken file
+            return Failure(name, "", reason(error))
+
+
+def counted(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts 2.jpg before 10.jpg."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def reason(error: Exception) -> str:
+    """What an error says, the same in every run."""
+    text = re.sub(r"(<[\w.]+ object) at 0x[0-9a-f]+>", r"\1>", str(error)) or type(error).__name__
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def default_table(data: str) -> str | None:
+    """The table that lies among the photos or beside them, if it is called as CelebA's here."""
+    source = Source.open(data)
+    name = "attributes.csv"
+    if source.text(name) is not None or (Path(data).parent / name).is_file():
+        return name
+    return None
+
+
+def default_split(data: str, value: str = "test") -> Split | None:
+    """The test part, where a table says which it is."""
+    table = default_table(data)
+    if table is None:
+        return None
+    columns = Table.read(table, Source.open(data)).columns
+    column = next((name for name in ("official_split", "split") if name in columns), None)
+    return None if column is None else Split(table, column, value)
+
+
+__all__ = ["Photos", "Selection", "counted", "default_split", "default_table", "reason"]
