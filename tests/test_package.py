@@ -64,7 +64,7 @@ def arrows() -> Iterator[tuple[str, str, str, bool]]:
             continue  # it gives names, and imports their rooms when asked
         for module, node, at_once in imports(path):
             parts = module.split(".")
-            if parts[0] == "gradstyle" and len(parts) > 1 and parts[1] != room(path):
+            if parts[0] == "gradstyle" and len(parts) > 1 and parts[1] not in (room(path), "__version__"):
                 yield room(path), parts[1], f"{path.relative_to(ROOT)}:{node.lineno}", at_once
 
 

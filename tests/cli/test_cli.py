@@ -205,14 +205,6 @@ def test_compare_methods(installed: str) -> None:
     assert "has no edit 'x'" in error("compare", "me.png", "-b", installed, "-e", "x=2", "-o", "three.png")
 
 
-def test_demo_works_on_its_own() -> None:
-    text = good("demo")
-    assert "untrained" in text and "samples.png" in text
-    assert open_photo("out/samples.png").size[0] > 500
-    assert Bundle.load("out/untrained").generator()
-    good("demo")  # again, over what it wrote
-
-
 # ---- bundle import, info, list
 
 

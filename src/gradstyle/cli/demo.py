@@ -1,38 +1,121 @@
-"""gradstyle demo: see something within a minute of cloning."""
+"""gradstyle demo: a real photo edited, within a minute of cloning."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import say
+from .app import BundleOption, DeviceOption, errors, say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..bundles import Bundle
+    from ..photos import Aligned, Photo
+
+FIRST = ("smile", "age", "yaw", "glasses", "hair", "gender", "bangs")  # the edits that are shown before others
+MOST = 6  # edits
+SHARE = 0.8  # of the way to a slider's end
+GENERATED, SEED, TRUNCATION = 4, 3, 0.6
+
+
+@dataclass(frozen=True)
+class Shown:
+    """All that the page shows."""
+
+    bundle: Bundle
+    about: str  # the portrait
+    photo: Photo
+    crop: Tensor  # [3, S, S]
+    edits: dict[str, dict[str, float]]  # captions to amounts
+    methods: dict[str, list[Tensor]]  # the reconstruction, then one an edit
+    photos: dict[str, Photo]  # the whole photo, by caption
+    generated: list[list[Tensor]]  # rows: the generated face, then one an edit
+    first_edit: float  # seconds, with the loading of the bundle
+    next_edit: float
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")] = Path("out"),
+    bundle: BundleOption = "faces",
+    device: DeviceOption = None,
 ) -> None:
-    """Make pictures, offline, with what comes with the package.
+    """Edit a portrait and some generated faces with every method, offline, and write a page that shows it.
 
-    The bundled model is not here yet: this samples an untrained generator, whose pictures are coloured noise,
-    and walks, saves and loads it as a trained one would be.
+    The portrait is of the astronaut Eileen Collins (NASA, public domain). Both it and the model come with the package.
     """
+    from ..photos import contact_sheet, write_picture
+    from .demo_page import page
+
+    began = time.perf_counter()
+    with errors.status("inverting and editing"):
+        shown = show(bundle, device)
+    captions = ["photo", "no edit", *shown.edits]
+    rows = [[shown.crop, *pictures] for pictures in shown.methods.values()]
+    write_picture(contact_sheet(rows, captions, scale=2), out / "methods.png")
+    write_picture(contact_sheet(shown.generated, ["generated", *shown.edits], scale=2), out / "generated.png")
+    for number, photo in enumerate(shown.photos.values()):
+        photo.save(out / f"portrait-{number + 1}.png")
+    index = out / "index.html"
+    index.write_text(page(shown), encoding="utf-8")
+    say(f"{index}: the page; open it in a browser")
+    say(f"{out / 'methods.png'}: {', '.join(shown.methods)}, from top to bottom")
+    say(f"{out / 'generated.png'}: faces of nobody, edited with {next(iter(shown.methods))}")
+    if shown.photos:
+        say(f"{out / 'portrait-1.png'} …: the whole photo with {', '.join(shown.photos)}")
+    say(f"{time.perf_counter() - began:.0f} s. `gradstyle edit PHOTO --edit NAME=AMOUNT` does it with yours", "dim")
+
+
+def show(name: str, device: str | None = None) -> Shown:
     import torch
 
     from ..bundles import Bundle
-    from ..photos import contact_sheet, write_picture
-    from ..stylegan2 import Generator, GeneratorConfig
+    from ..editor import Editor
+    from ..encoder.e4e import fit
+    from ..photos import align, paste
+    from ..photos.portraits import astronaut
 
-    torch.manual_seed(0)
-    generator = Generator(GeneratorConfig(64, 64, 64, 2, channel_base=2048, channel_max=64))
-    bundle = Bundle("untrained", origin="random weights", licence="MIT")
-    bundle.put("generator", generator)
-    folder = bundle.save(out / "untrained", torch.float16, overwrite=True)
-    again = Bundle.load(folder).generator()
-    with torch.inference_mode():
-        images = again(again.sample(32)).cpu()
-    sheet = out / "samples.png"
-    write_picture(contact_sheet([list(row) for row in images.split(8)], scale=2), sheet)
-    say(f"{sheet}: samples of an untrained 64 px generator, so they show no faces yet")
-    say(f"{folder}: the same generator as a bundle; try: gradstyle bundle info {folder}")
+    photo, face, about = astronaut()
+    opened = Bundle.load(name)
+    edits = chosen(opened)
+    wanted = [{}, *edits.values()]
+    methods: dict[str, list[Tensor]] = {}
+    photos: dict[str, Photo] = {}
+    generated: list[list[Tensor]] = []
+    first = following = 0.0
+    for method in opened.methods:
+        began = time.perf_counter()
+        editor = Editor(opened, method, device)
+        crop: Aligned = align(photo, face, opened.domain, max(editor.resolution, opened.config("encoder").input_size))
+        inversion = editor.invert(crop)
+        if not methods:
+            editor.render(inversion, wanted[-1])
+            first, began = time.perf_counter() - began, time.perf_counter()
+            editor.render(inversion, wanted[-1])
+            following = time.perf_counter() - began
+        methods[method] = list(editor.render_each(inversion, wanted).cpu())
+        if len(methods) == 1:
+            before = methods[method][0]
+            for caption, after in zip(edits, methods[method][1:]):
+                photos[caption] = replace(
+                    paste(photo, crop, before, after), edited=f"{caption} ({method}, {opened.name})"
+                )
+            generator = opened.generator(device=editor.device)
+            with torch.inference_mode():
+                faces = generator(generator.sample(GENERATED, TRUNCATION, SEED)).clamp(-1, 1)
+            of_each = [editor.render(editor.invert(faces), each).cpu() for each in edits.values()]
+            generated = [list(row) for row in zip(faces.cpu(), *of_each)]
+    small = fit(crop.image, opened.resolution)[0]
+    return Shown(opened, about, photo, small, edits, methods, photos, generated, first, following)
+
+
+def chosen(bundle: Bundle) -> dict[str, dict[str, float]]:
+    """Some of the bundle's sliders, most of the way to the further end, under captions that say so."""
+    sliders = bundle.sliders
+    order = sorted(sliders, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+    ends = {name: max(sliders[name].high, sliders[name].low, key=abs) * SHARE for name in order[:MOST]}
+    return {f"{name} {amount:+.1f}": {name: amount} for name, amount in ends.items()}
