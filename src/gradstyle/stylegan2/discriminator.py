@@ -65,16 +65,21 @@ class Discriminator(nn.Module):
         self.linear = EqualLinear(width(4) * 16, width(4), activation=True)
         self.score = EqualLinear(width(4), 1)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def features(self, image: Tensor) -> list[Tensor]:
+        """The map of each block, half the size of the one before."""
         if image.ndim != 4 or list(image.shape[1:]) != [3, self.config.resolution, self.config.resolution]:
             side = self.config.resolution
             raise ValueError(f"the discriminator takes images [N, 3, {side}, {side}], got {list(image.shape)}")
         kind, weight = image.device.type, self.from_rgb.weight
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-        x = self.from_rgb(image.to(dtype))
+        x, maps = self.from_rgb(image.to(dtype)), []
         for block in self.blocks:
             x = block(x)
-        x = self.conv(minibatch_deviation(x, self.config.group))
-        with torch.autocast(kind, enabled=False):
+            maps.append(x)
+        return maps
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.conv(minibatch_deviation(self.features(image)[-1], self.config.group))
+        with torch.autocast(image.device.type, enabled=False):
             score: Tensor = self.score(self.linear(x.flatten(1).float()))
         return score[:, 0]  # [N]

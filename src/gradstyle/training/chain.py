@@ -330,7 +330,7 @@ def summary(chain: Chain, folder: Path) -> list[str]:
             images, trained = last[0]["images"], min(last[0]["seconds"], spent)
             lines.append(
                 f"{stage:10} {spent / 60:5.1f} minutes, {spent - trained:.0f} s of them beside training, "
-                f"{images:,} images, {images / max(trained, 1e-9):.0f}/s"
+                f"{images:,} images, {images / max(trained, 1e-9):.3g}/s"
             )
         if stage in chain.failed:
             lines.append(f"{stage:10} failed: {chain.failed[stage]}")

@@ -32,6 +32,7 @@ from . import snapshot
 from .recipe import Recipe, to_toml
 
 INFO, RECIPE, LOG = "run.json", "recipe.toml", "log.jsonl"
+SMALLEST_SHOWN = 96  # pixels of a picture in a preview
 TOLD = ("gradstyle", "torch", "accelerate", "numpy", "safetensors")  # packages whose versions are kept
 
 
@@ -143,7 +144,7 @@ class Run:
         partial = path.with_name(f".{path.name}")
         with self._disk("a preview"):
             path.parent.mkdir(exist_ok=True)
-            contact_sheet(rows, columns).save(partial, format="PNG")
+            contact_sheet([[_visible(picture) for picture in row] for row in rows], columns).save(partial, format="PNG")
             partial.replace(path)
         return path
 
@@ -170,6 +171,12 @@ def read_log(folder: Path) -> Iterator[dict[str, float]]:
             continue
         if isinstance(values, dict) and "step" in values:
             yield values
+
+
+def _visible(picture: Tensor) -> Tensor:
+    """Small pictures larger, so that they can be seen and their captions have room; pixels stay pixels."""
+    times = -(-SMALLEST_SHOWN // picture.shape[-1])
+    return picture.repeat_interleave(times, dim=-1).repeat_interleave(times, dim=-2)
 
 
 def _short(value: float) -> float:
