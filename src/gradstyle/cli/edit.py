@@ -100,7 +100,8 @@ def edit(
             picture_target(target, force)
         picture = _opened(photo)
         if target is None:
-            target = writable(_as_its_kind(photo.with_name(f"{photo.stem}-edited{photo.suffix}"), picture), force)
+            ending = photo.suffix if _fits(photo, picture) else _kind(picture)
+            target = writable(photo.with_name(f"{photo.stem}-edited{ending}"), force)
         editor = load(bundle, method, device)
         _must_change(text, bare, editor)
         done = _edited(editor, picture, text, which, aligned, detail, bare)
@@ -120,7 +121,8 @@ def edit(
 
     def work(task: Task, begin: Callable[[Path], None]) -> tuple[Path, tuple[str, ...]]:
         picture = _opened(task.photo)
-        target = writable(_as_its_kind(task.target, picture), force)
+        named = task.target.name if _fits(task.target, picture) else task.target.name + _kind(picture)
+        target = writable(task.target.with_name(named), force)
         done = _edited(editor, picture, text, which, aligned, detail, bare)
         begin(target)
         done.save(target, strip)
@@ -168,14 +170,16 @@ def _must_change(text: str, bare: bool, editor: Editor) -> None:
         raise ValueError(f"nothing to change: give --edit NAME=AMOUNT; the edits of {editor.bundle.name!r} are {has}")
 
 
-def _as_its_kind(target: Path, picture: Photo) -> Path:
-    """A place to write a photo as the kind of file it was: another ending is added where its own says otherwise."""
+def _kind(picture: Photo) -> str:
+    """The ending of the kind of file that a photo is written as: its own, where that keeps it."""
+    return picture.origin.suffix if picture.origin else ".png"
+
+
+def _fits(path: Path, picture: Photo) -> bool:
     from PIL import Image
 
-    if picture.origin is None:
-        return target
-    kinds = {Image.registered_extensions().get(suffix) for suffix in (target.suffix.lower(), picture.origin.suffix)}
-    return target if len(kinds) == 1 else target.with_name(target.name + picture.origin.suffix)
+    endings = Image.registered_extensions()
+    return endings.get(path.suffix.lower()) == endings[_kind(picture)]
 
 
 def _notes(picture: Photo, which: Which, aligned: bool, editor: Editor) -> Iterator[str]:

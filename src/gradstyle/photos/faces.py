@@ -25,6 +25,7 @@ FACE = 256  # pixels of a face's side at which its landmarks are read
 SEARCHED = 1600  # pixels of the longer side in which faces are searched; the least face found is a twentieth of it
 ENLARGED = 800  # a smaller photo is enlarged to this, at most twice
 SEARCHED_BY_NETWORK = 640
+LEAST_BY_NETWORK = 40  # pixels of the shorter side: the faces that it looks for have as many
 SURE = 0.25  # score above which a frontal face is believed; below, only where none is surer
 SURE_BY_NETWORK = 0.8
 _LOCK = threading.Lock()  # dlib's detectors keep what they work on
@@ -109,6 +110,8 @@ def _frontal(pixels: Pixels) -> list[Face]:
 
 def _profiles(pixels: Pixels) -> list[Face]:
     small, scale = _resized(pixels, SEARCHED_BY_NETWORK, SEARCHED_BY_NETWORK // 2)
+    if min(small.shape[:2]) < LEAST_BY_NETWORK:
+        return []
     with _LOCK:
         found = list(_model(TURNED)(small, 0))
     return list(_faces(pixels, [f.rect for f in found], [f.confidence for f in found], scale, SURE_BY_NETWORK))

@@ -85,6 +85,8 @@ def open_photo(path: str | os.PathLike[str]) -> Photo:
         raise ValueError(f"{path}: not a picture that can be read") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    except Image.DecompressionBombError:
+        raise ValueError(f"{path}: a decompression bomb, or larger than any photo: reduce it") from None
     except Exception as error:  # Pillow's decoders let through whatever a damaged file makes them raise
         raise ValueError(f"{path}: damaged, or not a picture ({error})") from error
 
