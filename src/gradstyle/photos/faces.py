@@ -41,9 +41,8 @@ class Face:
 
     @property
     def size(self) -> float:
-        """The side of the square of the box's area."""
-        left, top, right, bottom = self.box
-        return float(np.sqrt(max(0.0, right - left) * max(0.0, bottom - top)))
+        """The side of the square of its area, by its landmarks: detectors draw boxes in steps."""
+        return float(np.sqrt(np.prod(np.ptp(self.landmarks, axis=0))))
 
 
 def find_faces(pixels: Pixels, thorough: bool = False) -> list[Face]:

@@ -210,7 +210,8 @@ def write_picture(picture: Image.Image, path: str | os.PathLike[str], **options:
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(partial, **{"quality": 95, **options})
+        quality = {} if path.suffix.lower() in (".tif", ".tiff") else {"quality": 95}
+        picture.save(partial, **{**quality, **options})
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

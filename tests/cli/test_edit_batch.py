@@ -1,0 +1,200 @@
+"""Folders of photos: each is edited or told why not, nothing is lost, nothing overwritten, a stopped batch goes on."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "photos"))
+from odd_files import REASONS, odd_files, portrait
+from test_editor import bundle
+
+from gradstyle.bundles import Domain
+from gradstyle.cli import app, batch
+from gradstyle.editor import Editor
+from gradstyle.photos import open_photo
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GRADSTYLE_HOME", str(tmp_path / "home"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> str:
+    return str(bundle(Domain("faces", crop="celeba")).save(tmp_path / "faces"))
+
+
+def run(*arguments: Any) -> Result:
+    return CliRunner().invoke(app, ["edit", *map(str, arguments), "--device", "cpu"])
+
+
+def report(folder: str | Path) -> dict[str, batch.Line]:
+    return {Path(line.photo).name: line for line in batch.read_report(Path(folder) / batch.REPORT)}
+
+
+def some(count: int, folder: str = "photos") -> list[Path]:
+    """Photos of one face, each a little smaller than the one before."""
+    Path(folder).mkdir(exist_ok=True)
+    paths = [Path(folder) / f"{i}.png" for i in range(count)]
+    for i, path in enumerate(paths):
+        portrait().crop((0, 0, 200 - i, 200)).save(path)
+    return paths
+
+
+def test_odd_files_are_edited_or_get_their_reason(faces: str) -> None:
+    files = odd_files(Path("odd"))
+    assert len(files) >= 60
+    (Path("odd") / "notes.txt").write_text("mine")
+    (Path("odd") / "nowhere.jpg").symlink_to("nothing")
+    before = {path: path.read_bytes() for path in files.values()}
+    done = run("odd", "-b", faces, "-e", "smile=3", "--jobs", 2)
+    assert done.exit_code == 1 and "Traceback" not in done.output, done.output
+    lines = report("odd-edited")
+    assert lines.keys() == files.keys() | {"nowhere.jpg"}  # each has its line
+    for name, path in files.items():
+        line = lines[name]
+        if name in REASONS:
+            assert line.status == "failed" and re.search(REASONS[name], line.why), (name, line)
+            assert "\n" not in line.why and name in done.stderr
+        else:
+            assert line.status == "edited", (name, line)
+            source, result = open_photo(path), open_photo(line.out)
+            assert result.size == source.size, name
+            assert result.edited == "" and "smile=+3" in (result.origin.edited if result.origin else ""), name
+    assert lines["nowhere.jpg"].status == "failed" and "1 left alone" in done.stdout
+    assert {path: path.read_bytes() for path in files.values()} == before
+    edited = {Path(line.out).name for line in lines.values() if line.status == "edited"}
+    assert {path.name for path in Path("odd-edited").iterdir()} == edited | {batch.REPORT}
+    assert len(edited) == len(files) - len(REASONS)  # no two share a place
+    assert lines["ten-faces.jpg"].notes == ("it has 10 faces and the largest was edited; --face all edits all of them",)
+
+
+def test_what_is_done_is_not_done_again(faces: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    some(3)
+    assert run("photos", "-b", faces, "-e", "smile=2").exit_code == 0
+    stamps = {path: path.stat().st_mtime_ns for path in Path("photos-edited").glob("*.png")}
+    assert len(stamps) == 3
+    portrait().save("photos/1.png")  # changed since
+    portrait().save("photos/3.png")  # new
+    done = run("photos", "-b", faces, "-e", "smile=2")
+    assert "1 edited, 2 done before, 1 failed" in done.stdout  # what stands there is not overwritten
+    assert "photos-edited/1.png exists; give another --out, or --force" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert "4 failed" in run("photos", "-b", faces, "-e", "smile=1").stdout  # another edit is another batch
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert run("photos", "-b", faces, "-e", "smile=1", "--force").exit_code == 0
+    assert all(path.stat().st_mtime_ns != stamp for path, stamp in stamps.items())
+
+
+def test_a_stopped_batch_goes_on(faces: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    some(5)
+    edit, seen = Editor.edit, list[str]()
+
+    def stops(self: Editor, *arguments: Any) -> Any:
+        seen.append("")
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return edit(self, *arguments)
+
+    monkeypatch.setattr(Editor, "edit", stops)
+    done = run("photos", "-b", faces, "-e", "smile=2")
+    assert done.exit_code == 130 and "the same command goes on" in done.stderr
+    kept = {path: path.stat().st_mtime_ns for path in Path("photos-edited").glob("*.png")}
+    assert 2 <= len(kept) < 5
+    with (Path("photos-edited") / batch.REPORT).open("a") as file:
+        file.write('{"photo": "photos/3.pn')  # the power went
+    seen += [""] * 9
+    done = run("photos", "-b", faces, "-e", "smile=2")
+    assert done.exit_code == 0 and f"{5 - len(kept)} edited, {len(kept)} done before" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert len(list(Path("photos-edited").glob("*.png"))) == 5
+
+
+def test_a_picture_that_was_written_before_the_report_said_so(faces: str) -> None:
+    some(1)
+    assert run("photos", "-b", faces, "-e", "smile=2").exit_code == 0
+    path = Path("photos-edited") / batch.REPORT
+    begun, edited = path.read_text().splitlines()
+    assert (json.loads(begun)["status"], json.loads(edited)["status"]) == ("begun", "edited")
+    path.write_text(begun + "\n")
+    assert "1 done before" in run("photos", "-b", faces, "-e", "smile=2").stdout
+
+
+def test_patterns_and_names(faces: str) -> None:
+    some(3)
+    some(1, "other")
+    done = run("photos/*.png", "other/0.png", "photos/1.png", "-b", faces, "-e", "smile=2")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in Path("edited").iterdir()) == [
+        "0-2.png",
+        "0.png",
+        "1.png",
+        "2.png",
+        batch.REPORT,
+    ]
+    assert "no file is named like 'none*.jpg'" in run("none*.jpg", "-b", faces, "-e", "smile=2").stderr
+    Path("empty").mkdir()
+    assert "no photo in empty" in run("empty", "-b", faces, "-e", "smile=2").stderr
+    assert run("photos", "missing.png", "-b", faces, "-e", "smile=2", "-o", "third").exit_code == 1
+    assert report("third")["missing.png"].status == "failed" and report("third")["0.png"].status == "edited"
+    done = run("photos", "-b", faces, "-e", "smyle=2", "-o", "fourth")
+    assert "did you mean smile?" in done.stderr and not Path("fourth").exists()  # before any photo is read
+    Path("file").touch()
+    assert (
+        "file is a file; several photos are written to a folder"
+        in run("photos", "-b", faces, "-e", "smile=2", "-o", "file").stderr
+    )
+
+
+def test_subfolders_keep_their_places_and_results_are_no_photos(faces: str) -> None:
+    some(1)
+    some(1, "photos/deep")
+    some(1, "photos/.hidden")
+    for _ in range(2):
+        assert run("photos", "-b", faces, "-e", "smile=2", "-o", "photos/done").exit_code == 0
+        assert {str(p) for p in Path("photos/done").rglob("*.png")} == {"photos/done/0.png", "photos/done/deep/0.png"}
+
+
+def test_which_face(faces: str) -> None:
+    sheet = Image.new("RGB", (430, 220), "white")
+    sheet.paste(portrait(), (0, 10))
+    sheet.paste(portrait().resize((220, 220)), (210, 0))
+    sheet.save("two.png")
+    before = open_photo("two.png").pixels
+
+    def changed(face: str) -> tuple[bool, bool]:
+        assert run("two.png", "-b", faces, "-e", "smile=3", "--face", face, "-o", f"{face}.png").exit_code == 0
+        differs = (open_photo(f"{face}.png").pixels != before).any(axis=(0, 2))
+        return bool(differs[:205].any()), bool(differs[205:].any())
+
+    assert [changed(face) for face in ("1", "2", "largest", "all")] == [
+        (True, False), (False, True), (False, True), (True, True)
+    ]  # fmt: skip
+    assert "it has 2 faces" in run("two.png", "-b", faces, "-e", "smile=1", "--face", "3", "-o", "x.png").stderr
+    Image.new("RGB", (50, 50)).save("none.png")
+    assert "say --aligned" in run("none.png", "-b", faces, "-e", "smile=1").stderr
+    assert run("none.png", "-b", faces, "-e", "smile=1", "--aligned").exit_code == 0
+
+
+def test_one_photo_beside_itself_or_into_a_folder(faces: str) -> None:
+    portrait().save("me.JPG")
+    assert run("me.JPG", "-b", faces, "-e", "smile=2").stdout.strip() == "me-edited.JPG"
+    Path("folder").mkdir()
+    assert Path(run("me.JPG", "-b", faces, "-e", "smile=2", "-o", "folder").stdout.strip()) == Path("folder/me.JPG")
+    assert "me-edited.JPG exists" in run("me.JPG", "-b", faces, "-e", "smile=2").stderr
+    portrait().save("is-png.jpg", "PNG")
+    assert run("is-png.jpg", "-b", faces, "-e", "smile=2").stdout.strip() == "is-png-edited.png"
+    assert np.array_equal(open_photo("is-png.jpg").pixels[:3], open_photo("is-png-edited.png").pixels[:3])
