@@ -1,0 +1,102 @@
+"""The bundles of a studio, and their networks: one render at a time, whoever asks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bundles import Bundle, Slider
+from ..editor import Editor, device_of
+from ..methods import Inversion
+from ..photos import Photo, to_photo
+from .shelf import Shelf
+
+UNMEASURED = 3.0  # how far a slider goes where the bundle says nothing of any of its edits
+TRUNCATION = 0.6  # of generated faces to start from: usual ones, which all edits suit
+
+
+class Engine:
+    """Editors by bundle and method, made when first used, and a shelf for what is computed with them."""
+
+    def __init__(
+        self,
+        bundles: Sequence[str | os.PathLike[str] | Bundle],
+        device: torch.device | str | None = None,
+        memory: int = 512 << 20,
+    ) -> None:
+        self.bundles: dict[str, Bundle] = {}
+        for given in bundles:
+            bundle = given if isinstance(given, Bundle) else Bundle.load(given)
+            if not bundle.methods:
+                raise ValueError(f"bundle {bundle.name!r} cannot edit photos: it has no encoder")
+            if bundle.name in self.bundles:
+                raise ValueError(f"two bundles are called {bundle.name!r}; `gradstyle bundle info` names them")
+            self.bundles[bundle.name] = bundle
+        if not self.bundles:
+            raise ValueError("a studio needs a bundle at least")
+        self.device = device_of(device)
+        self.shelf = Shelf(memory)
+        self.sliders: dict[str, dict[str, Slider]] = {name: _sliders(b) for name, b in self.bundles.items()}
+        self._editors: dict[tuple[str, str], Editor] = {}
+        self._lane = threading.RLock()  # two renders at once take longer than one after the other, each
+
+    @property
+    def first(self) -> str:
+        return next(iter(self.bundles))
+
+    def bundle(self, name: str) -> Bundle:
+        if name not in self.bundles:
+            raise ValueError(f"there is no bundle {name[:80]!r} here; there are {', '.join(self.bundles)}")
+        return self.bundles[name]
+
+    def editor(self, bundle: str, method: str = "") -> Editor:
+        """All editors of a bundle share its generator and its encoder."""
+        opened = self.bundle(bundle)
+        method = method or opened.methods[0]
+        if method not in opened.methods:
+            raise ValueError(f"bundle {bundle!r} has no method {method[:80]!r}; it has {', '.join(opened.methods)}")
+        with self._lane:
+            if (bundle, method) not in self._editors:
+                self._editors[bundle, method] = Editor(opened, method, self.device)
+            return self._editors[bundle, method]
+
+    def crop_side(self, bundle: str) -> int:
+        """Pixels of the square that an inversion starts from."""
+        opened = self.bundle(bundle)
+        return max(int(opened.config("encoder").input_size), opened.resolution)
+
+    def invert(self, bundle: str, method: str, image: Tensor) -> Inversion:
+        editor = self.editor(bundle, method)
+        with self._lane:
+            return editor.invert(image)
+
+    def render(
+        self, bundle: str, method: str, inversion: Inversion, edits: Sequence[Mapping[str, float]]
+    ) -> list[Tensor]:
+        """One picture [3, side, side] for every entry of `edits`."""
+        editor = self.editor(bundle, method)
+        with self._lane:
+            return list(editor.render_each(inversion, edits).cpu())
+
+    def generate(self, bundle: str, seed: int) -> Photo:
+        """A face that nobody has."""
+        opened = self.bundle(bundle)
+        with self._lane:
+            generator = opened.generator(device=self.device)  # its weights are not made under inference mode
+            with torch.inference_mode():
+                image = generator(generator.sample(1, TRUNCATION, seed))[0].clamp(-1, 1)
+        photo = to_photo(image, opened.domain.aspect)
+        return Photo(np.ascontiguousarray(photo.pixels))
+
+
+def _sliders(bundle: Bundle) -> dict[str, Slider]:
+    """The bundle's own; for one that says nothing of its edits, each of them over a usual range."""
+    known = bundle.sliders
+    if known or bundle.failed_edits:
+        return known
+    return {name: Slider(-UNMEASURED, UNMEASURED, about="of no measured range") for name in bundle.edits}

@@ -1,0 +1,203 @@
+"""The server: a folder for what comes and goes, the page, a health page, and nothing that outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..bundles import Bundle
+from .engine import Engine
+from .session import Sessions
+
+if TYPE_CHECKING:
+    import torch
+
+SWEEP_EVERY = 60.0  # seconds, at most
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a studio gives to its visitors."""
+
+    max_upload: int = 40 << 20  # bytes of a file
+    queue: int = 100  # calls that may wait
+    keep: float = 3600.0  # seconds for which files stay, and what an idle visitor did
+    sessions: int = 200
+    memory: int = 512 << 20  # bytes of photos, inversions and pictures that are kept to be quick
+    disk: int = 4 << 30  # bytes of uploads and results
+
+    def __post_init__(self) -> None:
+        for name in ("max_upload", "queue", "sessions", "memory", "disk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        if self.keep <= 0:
+            raise ValueError(f"keep must be above 0 seconds, got {self.keep!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Studio:
+    """A server ready to run, and what it stands on."""
+
+    app: Any  # an ASGI application
+    engine: Engine
+    sessions: Sessions
+    folder: Path  # all files of the studio; `files` in it is what Gradio serves from
+    host: str
+    port: int
+
+    def close(self) -> None:
+        """Forget all visitors and remove every file."""
+        self.sessions.close_all()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def sweep(self, keep: float) -> None:
+        """Remove what is older than `keep` seconds."""
+        self.sessions.sweep()
+        oldest = time.time() - keep
+        for path in sorted((self.folder / "files").rglob("*"), reverse=True):  # folders after what is in them
+            with suppress(OSError):
+                if path.is_dir():
+                    if path.stat().st_mtime < oldest:
+                        path.rmdir()
+                elif path.stat().st_mtime < oldest:
+                    path.unlink()
+
+
+def build(
+    bundles: Sequence[str | os.PathLike[str] | Bundle] = ("faces",),
+    limits: Limits | None = None,
+    auth: Sequence[tuple[str, str]] = (),
+    device: torch.device | str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+) -> Studio:
+    """The studio as an ASGI application: `uvicorn`, or any other server, runs it."""
+    limits = limits or Limits()
+    engine = Engine(bundles, device, limits.memory)
+    folder = Path(tempfile.mkdtemp(prefix="gradstyle-studio-"))
+    try:
+        sessions = Sessions(engine, folder / "visitors", limits.keep, limits.sessions)
+        app = _app(engine, sessions, folder / "files", limits, auth, host, port)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    studio = Studio(app, engine, sessions, folder, host, port)
+    app.state.studio = studio
+    return studio
+
+
+def _app(
+    engine: Engine,
+    sessions: Sessions,
+    files: Path,
+    limits: Limits,
+    auth: Sequence[tuple[str, str]],
+    host: str,
+    port: int,
+) -> Any:
+    files.mkdir(mode=0o700)
+    # Gradio reads these when it is imported, or when a component is made: no telemetry, uploads in our folder.
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_TEMP_DIR=str(files))
+    try:
+        import gradio
+        from fastapi import FastAPI
+    except ImportError as error:
+        raise ValueError(f'the studio needs Gradio: pip install "gradstyle[studio]" ({error})') from error
+    from .. import __version__
+    from .guard import Guard
+    from .page import page
+
+    started = time.time()
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        async def sweeping() -> None:
+            while True:
+                await asyncio.sleep(min(SWEEP_EVERY, limits.keep / 2))
+                await asyncio.to_thread(app.state.studio.sweep, limits.keep)
+
+        task = asyncio.create_task(sweeping())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.to_thread(app.state.studio.close)
+
+    app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "version": __version__,
+            "bundles": {name: bundle.methods for name, bundle in engine.bundles.items()},
+            "device": str(engine.device),
+            "visitors": len(sessions),
+            "kept_mb": round(engine.shelf.bytes / 2**20, 1),
+            "seconds": round(time.time() - started),
+        }
+
+    made = page(engine, sessions, files, limits)
+    gradio.mount_gradio_app(
+        app,
+        made.blocks,
+        "/",
+        server_name=host,
+        server_port=port,
+        footer_links=["api"],
+        run_history=False,
+        auth=list(auth) or None,
+        auth_message="GradStyle studio",
+        show_error=False,
+        max_file_size=limits.max_upload,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        **made.looks,
+    )
+    made.blocks.has_launched = True  # a mounted page is never launched, and Gradio then checks no path that it is sent
+    app.add_middleware(Guard, files=files, max_upload=limits.max_upload, most_on_disk=limits.disk)
+    return app
+
+
+def serve(
+    studio: Studio | str | os.PathLike[str] | Bundle | Sequence[str | os.PathLike[str] | Bundle] = "faces",
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    auth: Sequence[tuple[str, str]] = (),
+    limits: Limits | None = None,
+    device: torch.device | str | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Open the studio, with a bundle or several, and stay until stopped.
+
+    Only this machine can reach it unless `host` says otherwise. `ready` is called when visitors may come.
+    """
+    if isinstance(studio, str | os.PathLike | Bundle):
+        studio = [studio]
+    if not isinstance(studio, Studio):
+        studio = build(studio, limits, auth, device, host, port)
+    try:
+        import uvicorn
+
+        listening = socket.create_server((studio.host, studio.port), family=_family(studio.host))
+        with listening:
+            ready()
+            config = uvicorn.Config(studio.app, log_level="warning", timeout_graceful_shutdown=2)
+            uvicorn.Server(config).run([listening])
+    finally:
+        studio.close()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

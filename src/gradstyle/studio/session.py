@@ -1,0 +1,543 @@
+"""What one visitor does: a photo, its faces, edits of each, and the way back. It knows of no page and no server."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bundles import Slider
+from ..methods import Inversion
+from ..photos import Photo, open_photo
+from ..photos.align import Aligned, Frame, align
+from ..photos.faces import Face, find_faces
+from ..photos.paste import Change, change_of, put
+from .engine import Engine
+from .pictures import SCREEN, THUMB, VIEW, plain_name, reduced, uri
+
+V = TypeVar("V")
+Amounts = Mapping[str, float]
+
+MOST_STEPS = 60  # that one can go back
+SHOWN_STEPS = 12
+ONE_MOVE = 1.0  # seconds: moves of the same slider that follow faster are one step
+LARGEST_RECIPE = 64 << 10  # bytes
+RECIPE_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a visitor has been: all that the picture follows from."""
+
+    label: str
+    method: str
+    face: int = 0
+    amounts: Mapping[int, Amounts] = field(default_factory=dict)  # by face, only those that are not 0
+    moved: str = ""  # the slider that led here
+    when: float = 0.0
+
+    @property
+    def here(self) -> Amounts:
+        """The amounts of the chosen face."""
+        return self.amounts.get(self.face, {})
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """One face of a photo, at three sizes: as the network sees it, on the page's picture, and close up."""
+
+    aligned: Aligned  # of the photo itself
+    on_screen: Aligned  # of the photo as the page shows it
+    view: Photo  # the crop as the page shows it, without bars
+    frame: Frame  # of the crop within the view
+
+
+class Session:
+    """One visitor, one photo at a time. Safe to call from several threads; the newest move wins."""
+
+    def __init__(self, engine: Engine, folder: Path, bundle: str = "") -> None:
+        self.id = secrets.token_hex(16)
+        self.engine, self.folder = engine, folder / self.id
+        self.bundle = bundle or engine.first
+        self.used = time.monotonic()
+        self.name, self.serial, self.note = "", 0, ""
+        self.seeds, self.stopped = 0, False  # generated faces that were passed over; a batch that is to stop
+        self._kind = ".jpg"
+        self.steps: list[Step] = []
+        self.at = 0
+        self._file: Path | None = None
+        self._seed: tuple[str, int] | None = None
+        self._newest = 0
+        self._lock = threading.RLock()
+        self._work = threading.Lock()  # of two pictures asked for at once, the older waits for nothing
+
+    def touch(self) -> None:
+        """Someone is there."""
+        self.used = time.monotonic()
+
+    # ---- the photo
+
+    def open(self, path: Path, name: str = "") -> None:
+        """Take a picture file over: it is read, and moved into the session's own folder; one that is none stays."""
+        try:
+            photo = open_photo(path)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(path), name or path.name)) from None
+        except OSError as error:
+            raise ValueError(f"{name or path.name}: {error.strerror}") from None
+        kept = self.folder / secrets.token_hex(8)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, kept)
+        self._take(plain_name(name or path.name), kept, None)
+        self._kind = Path(name or path.name).suffix[:8].lower()
+        self._keep("photo", lambda: photo)
+        faces, crop = self.faces, self.engine.bundle(self.bundle).domain.crop
+        if crop != "none" and not faces and not self.note:
+            self.note = "No face was found, so the whole picture is taken as one."
+        elif len(faces) > 1:
+            self.note = f"{len(faces)} faces were found: choose one under the picture."
+
+    def open_generated(self, seed: int) -> None:
+        """Start from a face that nobody has."""
+        if not 0 <= seed < 2**31:
+            raise ValueError(f"a seed is a number from 0 to 2147483647, got {seed!r}")
+        self._take(f"generated-{seed}", None, (self.bundle, seed))
+
+    def _take(self, name: str, file: Path | None, seed: tuple[str, int] | None) -> None:
+        with self._work, self._lock:
+            old, self._file, self._seed = self._file, file, seed
+            self.name, self.note, self.serial = name, "", self.serial + 1
+            method = self.step.method if self.steps else self.engine.bundle(self.bundle).methods[0]
+            self.steps, self.at = [Step("original", method)], 0
+            self._newest += 1
+            self.engine.shelf.drop(self.id)
+        if old is not None:
+            old.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Forget everything: what is kept in memory and what lies on the disk."""
+        with self._work, self._lock:
+            self._newest += 1
+            self.steps, self.at, self._file, self._seed = [], 0, None, None
+            self.engine.shelf.drop(self.id)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def photo(self) -> Photo:
+        """The photo at full size, read again if there was no room to keep it."""
+        file, seed = self._file, self._seed
+        if seed is not None:
+            return self._keep("photo", lambda: self.engine.generate(*seed))
+        if file is None:
+            raise ValueError("there is no photo yet: drop one, or pick a generated face")
+        return self._keep("photo", lambda: open_photo(file))
+
+    @property
+    def screen(self) -> Photo:
+        """The photo as the page shows it."""
+        return self._keep("screen", lambda: reduced(self.photo, SCREEN))
+
+    @property
+    def faces(self) -> list[Face]:
+        """The faces found on the screen's photo, largest first; none where the photo is itself the crop."""
+        if self._seed is not None or self.engine.bundle(self.bundle).domain.crop == "none":
+            return []
+        return self._keep("faces", self._find_faces)
+
+    def _find_faces(self) -> list[Face]:
+        try:
+            return find_faces(self.screen.pixels, thorough=True)[:20]
+        except ValueError as error:  # what finds faces is not installed
+            self.note = str(error)
+            return []
+
+    def cut(self, face: int) -> Cut:
+        return self._keep("cut", lambda: self._cut(face), self.bundle, face)
+
+    def _cut(self, face: int) -> Cut:
+        domain, faces = self.engine.bundle(self.bundle).domain, self.faces
+        small = faces[face] if faces else None
+        scale = self.photo.size[0] / self.screen.size[0]
+        large = small and Face(
+            tuple((edge + 0.5) * scale - 0.5 for edge in small.box),  # type: ignore[arg-type]
+            (small.landmarks + 0.5) * scale - 0.5,
+            small.score,
+        )
+        side = self.engine.crop_side(self.bundle)
+        close = align(self.photo, large, domain, max(VIEW, side))
+        rows, columns = (range(close.side)[part] for part in close.inside)
+        return Cut(
+            align(self.photo, large, domain, side),
+            align(self.screen, small, domain, side),
+            Photo(np.ascontiguousarray(close.pixels[close.inside])),
+            _square(columns.start, rows.start, close.side),
+        )
+
+    # ---- steps
+
+    @property
+    def step(self) -> Step:
+        if not self.steps:
+            raise ValueError("there is no photo yet: drop one, or pick a generated face")
+        return self.steps[self.at]
+
+    def move(self, amounts: Amounts, now: float | None = None) -> int:
+        """Set the sliders of the chosen face. Gives a ticket: `shown` with an older one shows nothing."""
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            step, wanted = self.step, self.checked(amounts)
+            changed = [name for name in {**step.here, **wanted} if step.here.get(name, 0) != wanted.get(name, 0)]
+            if changed:
+                moved = changed[0] if len(changed) == 1 else ""
+                label = f"{moved} {wanted.get(moved, 0):+.3g}" if moved else ("original" if not wanted else "edit")
+                new = replace(step, label=label, amounts={**step.amounts, step.face: wanted}, moved=moved, when=now)
+                self._add(new, instead=bool(moved) and step.moved == moved and now - step.when < ONE_MOVE)
+            self._newest += 1
+            return self._newest
+
+    def checked(self, amounts: Amounts) -> dict[str, float]:
+        """Amounts that the bundle's edits can have: names it knows, within what each slider allows, zeros left out."""
+        sliders, edits = self.sliders, self.engine.bundle(self.bundle).edits
+        wanted: dict[str, float] = {}
+        for name, amount in amounts.items():
+            if name not in edits:
+                raise ValueError(f"bundle {self.bundle!r} has no edit {str(name)[:80]!r}; it has {', '.join(edits)}")
+            if not isinstance(amount, int | float) or not isfinite(amount):
+                raise ValueError(f"the amount of {name!r} is a number, got {str(amount)[:80]!r}")
+            amount = sliders[name].clamp(float(amount)) if name in sliders else min(max(float(amount), -10.0), 10.0)
+            if amount:
+                wanted[name] = amount
+        return wanted
+
+    def choose_face(self, face: int) -> None:
+        if not 0 <= face < max(1, len(self.faces)):
+            raise ValueError(f"{len(self.faces)} faces were found, there is no number {face + 1}")
+        self._go_on(label=f"face {face + 1}", face=face)
+
+    def choose_method(self, method: str) -> None:
+        self.engine.editor(self.bundle, method)
+        if method != self.step.method:
+            self._go_on(label=method, method=method)
+
+    def choose_bundle(self, bundle: str) -> None:
+        """Another bundle: the photo stays, its edits do not."""
+        methods, same = self.engine.bundle(bundle).methods, self.bundle == bundle
+        with self._work, self._lock:
+            method = self.step.method if self.step.method in methods else methods[0]
+            self.bundle = bundle
+            if not same:
+                if self._seed is not None:
+                    self._seed = (bundle, self._seed[1])
+                self.engine.shelf.drop(self.id)
+                self.serial += 1
+                self.steps, self.at = [Step("original", method)], 0
+                self._newest += 1
+
+    def reset(self) -> None:
+        """No edits of any face; one can go back to them."""
+        if self.step.amounts:
+            self._go_on(label="reset", amounts={})
+
+    def undo(self) -> None:
+        self.go(max(self.at - 1, 0))
+
+    def redo(self) -> None:
+        self.go(min(self.at + 1, len(self.steps) - 1))
+
+    def go(self, number: int) -> None:
+        """To one of the steps."""
+        with self._lock:
+            if not 0 <= number < len(self.steps):
+                raise ValueError(f"there are {len(self.steps)} steps, there is no number {number + 1}")
+            self.at = number
+            self._newest += 1
+
+    def _go_on(self, **changes: Any) -> None:
+        with self._lock:
+            self._add(replace(self.step, moved="", **changes))
+            self._newest += 1
+
+    def _add(self, step: Step, instead: bool = False) -> None:
+        keep = self.steps[: self.at + (0 if instead and self.at else 1)]
+        self.steps = [*keep, step][-MOST_STEPS:]
+        self.at = len(self.steps) - 1
+
+    # ---- pictures
+
+    @property
+    def sliders(self) -> dict[str, Slider]:
+        return self.engine.sliders[self.bundle]
+
+    def shown(self, ticket: int | None = None) -> dict[str, Any] | None:
+        """What the page shows of the present step; None if a newer move was made meanwhile."""
+        with self._work:
+            self.touch()
+            with self._lock:
+                if ticket is not None and ticket < self._newest:
+                    return None
+                step, at, serial = self.step, self.at, self.serial
+            change = self._change(step, step.face)
+            cut = self.cut(step.face)
+            face, whole = _drawn(cut, change), self._whole(step)
+            thumb = self._thumb(step, face)
+            with self._lock:
+                if serial != self.serial:
+                    return None
+                first = max(0, min(at - SHOWN_STEPS // 2, len(self.steps) - SHOWN_STEPS))
+                strip = [
+                    {"number": number, "label": each.label, "thumb": thumb if each is step else self._thumb(each)}
+                    for number, each in enumerate(self.steps[first : first + SHOWN_STEPS], first)
+                ]
+                return {
+                    "photo": serial,
+                    "face": step.face,
+                    "after": uri(face, cut.view.size[0], quality=93),
+                    "whole": uri(whole),
+                    "says": says(step.here),
+                    "method": step.method,
+                    "steps": strip,
+                    "at": at,
+                    "undo": at > 0,
+                    "redo": at < len(self.steps) - 1,
+                    "reset": bool(step.amounts),
+                }
+
+    def before(self) -> dict[str, Any]:
+        """What the page shows of the photo itself."""
+        step, cut = self.step, self.cut(self.step.face)
+        width, height = self.photo.size
+        return {
+            "photo": self.serial,
+            "face": step.face,
+            "name": self.name,
+            "size": f"{width} × {height}",
+            "before": uri(cut.view, cut.view.size[0], quality=93),
+            "whole": uri(self.screen),
+            "faces": [uri(self.cut(number).view, THUMB) for number in range(len(self.faces))],
+        }
+
+    def compare(self) -> list[dict[str, Any]]:
+        """Every method's own picture of the crop, without edits and with them; as the network draws them."""
+        step, cut = self.step, self.cut(self.step.face)
+        rows: list[dict[str, Any]] = []
+        for method in self.engine.bundle(self.bundle).methods:
+            start = time.perf_counter()
+            inversion = self._inversion(method, step.face)
+            inverted = time.perf_counter()
+            plain, edited = self.engine.render(self.bundle, method, inversion, [{}, step.here])
+            took = time.perf_counter() - inverted
+            rows.append(
+                {
+                    "method": method,
+                    "plain": uri(plain, VIEW),
+                    "edited": uri(edited, VIEW),
+                    "error": _psnr(plain, cut.aligned),
+                    "invert": inverted - start,
+                    "render": took / 2,
+                }
+            )
+        return rows
+
+    def save(self, to: Path) -> Path:
+        """The whole photo at full size with all edits of all faces in it."""
+        step = self.step
+        pixels = self.photo.pixels
+        for face in step.amounts:
+            if (change := self._change(step, face)) is not None:
+                pixels = put(pixels, self.cut(face).aligned.frame, change)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        replace(self.photo, pixels=pixels).save(to)
+        return to
+
+    def frames(self, name: str, count: int, side: int) -> list[Photo]:
+        """The face close up, with one edit swept over its range and all others as they are."""
+        if name not in self.sliders:
+            raise ValueError(f"there is no slider {name[:80]!r}; there are {', '.join(self.sliders)}")
+        step, cut, slider = self.step, self.cut(self.step.face), self.sliders[name]
+        inversion = self._inversion(step.method, step.face)
+        drawn: list[Photo] = []
+        amounts = np.linspace(slider.low, slider.high, count).tolist()
+        for first in range(0, count, 4):
+            edits = [{**step.here, name: amount} for amount in amounts[first : first + 4]]
+            plain, *images = self.engine.render(self.bundle, step.method, inversion, [{}, *edits])
+            changes = [change_of(self.screen, cut.on_screen, plain, image) for image in images]
+            drawn += [reduced(_drawn(cut, change), side) for change in changes]
+        return drawn
+
+    def _whole(self, step: Step) -> Photo:
+        pixels = self.screen.pixels
+        for face in step.amounts:
+            if (change := self._change(step, face)) is not None:
+                pixels = put(pixels, self.cut(face).on_screen.frame, change)
+        return Photo(pixels)
+
+    def _change(self, step: Step, face: int) -> Change | None:
+        """What a step does to a face."""
+        amounts = {name: amount for name, amount in step.amounts.get(face, {}).items() if amount}
+        if not amounts:
+            return None
+        key = (step.method, face, tuple(sorted(amounts.items())))
+        return self._keep("change", lambda: self._changed(step.method, face, amounts), self.bundle, *key)
+
+    def _changed(self, method: str, face: int, amounts: Amounts) -> Change | None:
+        inversion = self._inversion(method, face)
+        plain = self._keep("plain", lambda: self._render(method, inversion, {}), self.bundle, method, face)
+        return change_of(self.screen, self.cut(face).on_screen, plain, self._render(method, inversion, amounts))
+
+    def _render(self, method: str, inversion: Inversion, amounts: Amounts) -> Tensor:
+        return self.engine.render(self.bundle, method, inversion, [amounts])[0]
+
+    def _inversion(self, method: str, face: int) -> Inversion:
+        image = self.cut(face).aligned.image
+        return self._keep(
+            "inversion", lambda: self.engine.invert(self.bundle, method, image), self.bundle, method, face
+        )
+
+    def _thumb(self, step: Step, face: Photo | None = None) -> str:
+        key = (step.method, step.face, tuple(sorted(step.here.items())))
+        return self._keep(
+            "thumb",
+            lambda: uri(face or _drawn(self.cut(step.face), self._change(step, step.face)), THUMB),
+            self.bundle,
+            *key,
+        )
+
+    def _keep(self, what: str, make: Callable[[], V], *key: Any) -> V:
+        return self.engine.shelf.get((self.id, self.serial, what, *key), make)
+
+    # ---- the edit as a file, as a command, as Python
+
+    def recipe(self) -> dict[str, Any]:
+        """The edits of the chosen face, with the generator that they belong to."""
+        opened = self.engine.bundle(self.bundle)
+        return {
+            "gradstyle": RECIPE_FORMAT,
+            "bundle": self.bundle,
+            "generator": opened.fingerprint,
+            "method": self.step.method,
+            "edits": dict(self.step.here),
+        }
+
+    def load_recipe(self, path: Path) -> int:
+        """Take over edits that were saved. Those of another generator are refused."""
+        recipe = read_recipe(path)
+        opened = self.engine.bundle(self.bundle)
+        if recipe["generator"] != opened.fingerprint:
+            raise ValueError(
+                f"these edits are for generator {recipe['generator']} (bundle {recipe['bundle']!r}), "
+                f"this is {opened.fingerprint} (bundle {self.bundle!r}): choose that bundle first"
+            )
+        wanted = self.checked(recipe["edits"])
+        if recipe["method"] in opened.methods:
+            self.choose_method(recipe["method"])
+        return self.move(wanted)
+
+    def command(self) -> str:
+        """The command line that makes the same picture."""
+        step = self.step
+        words = ["gradstyle", "edit", self._file_name(), "--bundle", self.bundle, "--method", step.method]
+        words += [word for name, amount in step.here.items() for word in ("--edit", f"{name}={amount:.4g}")]
+        return shlex.join(words + (["--face", str(step.face + 1)] if len(self.faces) > 1 else []))
+
+    def python(self) -> str:
+        """Python that makes the same picture."""
+        step = self.step
+        edits = ", ".join(f"{name!r}: {amount:.4g}" for name, amount in step.here.items())
+        return (
+            "import gradstyle\n\n"
+            f"editor = gradstyle.load({self.bundle!r}, method={step.method!r})\n"
+            f"photo = gradstyle.open_photo({self._file_name()!r})\n"
+            f"editor.edit(photo, {{{edits}}}).save({self.name + '-edited.png'!r})\n"
+        )
+
+    def _file_name(self) -> str:
+        return f"{self.name}.png" if self._file is None else f"{self.name}{self._kind}"
+
+
+class Sessions:
+    """Visitors by the key that the server knows them by. Who is idle for long is forgotten, as are too many."""
+
+    def __init__(self, engine: Engine, folder: Path, keep: float = 3600.0, most: int = 200) -> None:
+        self.engine, self.folder, self.keep, self.most = engine, folder, keep, most
+        self._by_key: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __getitem__(self, key: str) -> Session:
+        """The visitor's own session, a new one if there is none."""
+        with self._lock:
+            session = self._by_key.pop(key, None) or Session(self.engine, self.folder)
+            self._by_key[key] = session  # the latest stands last
+            session.touch()
+            surplus = [self._by_key.pop(old) for old in list(self._by_key)[: max(0, len(self._by_key) - self.most)]]
+        for each in surplus:
+            each.close()
+        return session
+
+    def close(self, key: str) -> None:
+        with self._lock:
+            session = self._by_key.pop(key, None)
+        if session is not None:
+            session.close()
+
+    def sweep(self, now: float | None = None) -> None:
+        """Forget those that have been idle for longer than `keep`."""
+        now = time.monotonic() if now is None else now
+        for key in [key for key, session in list(self._by_key.items()) if now - session.used > self.keep]:
+            self.close(key)
+
+    def close_all(self) -> None:
+        for key in list(self._by_key):
+            self.close(key)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """A file of edits, which anyone may have written."""
+    wrong = f"{path.name} is no file of edits: save one in the studio"
+    if path.stat().st_size > LARGEST_RECIPE:
+        raise ValueError(wrong)
+    try:
+        recipe = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise ValueError(wrong) from None
+    kinds = {"gradstyle": int, "bundle": str, "generator": str, "method": str, "edits": dict}
+    if not isinstance(recipe, dict) or any(not isinstance(recipe.get(key), kind) for key, kind in kinds.items()):
+        raise ValueError(wrong)
+    if recipe["gradstyle"] != RECIPE_FORMAT:
+        raise ValueError(
+            f"{path.name} is of format {recipe['gradstyle']}, this reads {RECIPE_FORMAT}: a newer GradStyle"
+        )
+    return {key: value[:200] if isinstance(value, str) else value for key, value in recipe.items()}
+
+
+def says(amounts: Amounts) -> str:
+    """Edits as a person reads them."""
+    return ", ".join(f"{name} {amount:+.3g}" for name, amount in amounts.items() if amount) or "no edits"
+
+
+def _drawn(cut: Cut, change: Change | None) -> Photo:
+    return cut.view if change is None else Photo(put(cut.view.pixels, cut.frame, change))
+
+
+def _square(left: float, top: float, side: float) -> Frame:
+    """The frame of a crop within a part of itself that starts at `left` and `top`."""
+    return Frame(np.array([-0.5 - left, -0.5 - top]), np.array([side, 0.0]), np.array([0.0, side]))
+
+
+def _psnr(plain: Tensor, aligned: Aligned) -> float:
+    photo = torch.nn.functional.interpolate(aligned.image, size=plain.shape[-2:], mode="area")[0]
+    return float(10 * torch.log10(4 / (plain - photo).square().mean().clamp(min=1e-10)))
