@@ -166,16 +166,16 @@ def cut(pixels: Pixels, frame: Frame, side: int) -> Pixels:
     FFHQ's photos were made.
     """
     step = frame.side / side  # of the photo's pixels from one of the crop's to the next
-    if not 0 < step < np.inf:
+    if not 1 <= frame.side < np.inf:
         raise ValueError(f"a frame of {frame.side:.4g} pixels is none: its landmarks lie in one place")
-    shrink = max(1, floor(step))
+    shrink = max(1, floor(step / 2))  # by blocks, which have phases, not all the way
     margin = 4 * shrink
     corners = frame.quad + 0.5  # from here, pixels have their edges at whole numbers
     leaves = corners.min() < -0.01 or bool((corners.max(axis=0) > np.array(pixels.shape[1::-1]) + 0.01).any())
     (x0, y0), (x1, y1) = corners.min(axis=0) - margin, corners.max(axis=0) + margin
     part, (left, top) = _padded(pixels, floor(x0), floor(y0), ceil(x1), ceil(y1), frame.side, leaves)
     small = part.reduce(shrink) if shrink > 1 else part
-    samples = 2 if step > 1 else 1  # each way for a pixel of the crop
+    samples = ceil(step / shrink) if step > 1 else 1  # each way for a pixel of the crop
     (cx, cy), across, down = (corners[0] - (left, top)) / shrink, frame.across / shrink, frame.down / shrink
     goal = side * samples
     coefficients = (across[0] / goal, down[0] / goal, cx, across[1] / goal, down[1] / goal, cy)

@@ -23,7 +23,6 @@ RECOGNITION = "dlib_face_recognition_resnet_model_v1.dat"
 TURNED = "mmod_human_face_detector.dat"  # a network: finds heads in profile, and takes seconds a megapixel
 FACE = 256  # pixels of a face's side at which its landmarks are read
 SEARCHED = 1600  # pixels of the longer side in which faces are searched; the least face found is a twentieth of it
-ENLARGED = 800  # a smaller photo is enlarged to this, at most twice
 SEARCHED_BY_NETWORK = 640
 LEAST_BY_NETWORK = 40  # pixels of the shorter side: the faces that it looks for have as many
 SURE = 0.25  # score above which a frontal face is believed; below, only where none is surer
@@ -101,7 +100,7 @@ def embed(chips: Pixels) -> npt.NDArray[np.float64]:
 
 
 def _frontal(pixels: Pixels) -> list[Face]:
-    small, scale = _resized(pixels, SEARCHED, ENLARGED)
+    small, scale = _resized(pixels, SEARCHED, SEARCHED)
     with _LOCK:
         boxes, scores, _ = _detector().run(small, 0, 0.0)
     return list(_faces(pixels, boxes, scores, scale, SURE))
@@ -127,7 +126,7 @@ def _faces(pixels: Pixels, boxes: Any, scores: Any, scale: float, sure: float) -
 
 
 def _resized(pixels: Pixels, most: int, least: int) -> tuple[Pixels, float]:
-    """The photo with a longer side from `least` to `most`, and how many of its pixels one of the result's is."""
+    """The photo with a longer side from `least` (but at most doubled) to `most`, and how many of its pixels one is."""
     height, width = pixels.shape[:2]
     goal = min(max(max(height, width), min(least, 2 * max(height, width))), most)
     if goal == max(height, width):
