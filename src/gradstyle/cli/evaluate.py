@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .app import Command, DeviceOption, ForceOption, errors, say
+from .app import Command, DeviceOption, ForceOption, errors, say, writable
 
 if TYPE_CHECKING:
     from ..evaluation.bench import Request, Say
@@ -107,12 +107,71 @@ def reconstruction(
     with _bar() as bar:
         folder = run(request, bar)
     _tell(folder, "")
+    _close(folder)
+
+
+FolderArgument = Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)]
+
+
+@app.command(cls=Command)
+def report(run: FolderArgument) -> None:
+    """Write a run's report.html, report.md and report.json once more; every run ends by writing them.
+
+    The page is one file that loads nothing: open it, send it, keep it.
+    """
+    from ..evaluation.report import write_report
+
+    say(str(write_report(run)))
+
+
+@app.command(cls=Command)
+def compare(
+    before: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
+    after: Annotated[Path, typer.Argument(help="Of another of the same kind and protocol.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write all of it as Markdown (.md) or JSON (.json).")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Show every figure, not only what changed.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Say what changed between two runs, on the photos of both, and whether it is more than noise.
+
+    Each figure is tested photo by photo, and all figures are judged at once: of two runs that differ by chance alone,
+    nineteen times of twenty nothing at all is said to have changed.
+
+    gradstyle evaluate compare runs/before runs/after
+    """
+    from ..evaluation.compare import compare as compared
+    from ..evaluation.compare import table, write
+
+    target = writable(out, force) if out else None
+    if target is not None and target.suffix not in (".md", ".json"):
+        raise ValueError(f"--out ends in .md or .json, got {str(target)!r}")
+    found = compared(before, after)
+    for warning in found.warnings:
+        say(f"warning: {warning}", "yellow")
+    lines = table(found, every)
+    if lines[1:]:
+        _print(lines)
+    say(found.sentence(), "bold")
+    if target is not None:
+        write(found, target)
+        say(str(target))
+
+
+def _print(lines: list[list[str]]) -> None:
+    """Texts in columns, never cut; the last of a line is its verdict."""
+    styles = {"better": "green", "worse": "red", "changed": "yellow", "verdict": "bold"}
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        cells = [f"{text:<{width}}" for text, width in zip(line, widths)]
+        say("  ".join(cells).rstrip(), styles.get(line[-1], "dim"))
 
 
 # ---- shared
 
 
-def _request(kind: str, given: dict[str, Any], **changes: Any) -> Request:
+def _request(kind: str, given: dict[str, Any], labels: str | None = None, **changes: Any) -> Request:
     from ..evaluation.bench import Request
     from ..training.data import Split
 
@@ -137,6 +196,7 @@ def _request(kind: str, given: dict[str, Any], **changes: Any) -> Request:
         lpips=_text(given["lpips"]),
         heads=_text(given["heads"]),
         backbone=given["backbone"],
+        labels=labels,
         batch=given["batch"],
         seed=given["seed"],
         shown=given["shown"],
@@ -164,6 +224,13 @@ def _as_the_paper(request: Request) -> Request:
             "(CurricularFace's file; AlexNet's of torchvision; LPIPS's heads)"
         )
     return replace(request, every_photo=request.split is None, face_crop=request.face_crop or "ffhq")
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (equals and name and value):
+        raise ValueError(f"--attribute is EDIT=NAME, such as smile=Smiling, got {text!r}")
+    return name, value
 
 
 def _text(path: Path | None) -> str | None:
@@ -195,18 +262,18 @@ def _bar() -> Iterator[Say]:
 
 
 def _tell(folder: RunFolder, condition: str) -> None:
-    """The table of one condition, what failed, and where the rest is."""
+    """The table of one condition."""
     from rich.table import Table
 
     from .app import console
 
-    record, summary, costs = folder.record(), folder.summary(), folder.costs()
+    record, summary = folder.record(), folder.summary()
     metrics = [
         metric for metric in record.metrics if any(summary.row(m, condition, metric.name) for m in record.methods)
     ]
     arrows = {"higher": " ↑", "lower": " ↓", "": ""}
     wide = console.width >= 40 + 17 * len(record.methods)
-    table = Table("", *record.methods, box=None)
+    table = Table(condition, *record.methods, box=None)
     for metric in metrics:
         cells = []
         for method in record.methods:
@@ -220,13 +287,23 @@ def _tell(folder: RunFolder, condition: str) -> None:
             level = "=" if not row.best and row.p is not None and row.p >= 0.05 else ""
             cells.append(f"[bold]{row.mean:.4g}[/bold]{half}" if row.best else f"{row.mean:.4g}{level}{half}")
         table.add_row(metric.title + arrows[metric.better], *cells)
+    console.print(table)
+
+
+def _close(folder: RunFolder) -> None:
+    """What failed, and where the rest is."""
+    record, summary, costs = folder.record(), folder.summary(), folder.costs()
+    from rich.table import Table
+
+    from .app import console
+
+    table = Table("", *record.methods, box=None)
     for title, name, scale in (
         ("ms a photo, alone", "seconds", 1000.0),
         ("MB beyond the networks", "peak_memory_mb", 1.0),
     ):
-        table.add_row(
-            title, *(f"{scale * c[name]:.0f}" if name in (c := costs.get(m, {})) else "–" for m in record.methods)
-        )
+        cells = [f"{scale * cost[name]:.0f}" if name in (cost := costs.get(m, {})) else "–" for m in record.methods]
+        table.add_row(title, *cells)
     console.print(table)
     say(f"{len(record.photos):,} photos; = : not told from the best", "dim")
     for note in summary.notes:

@@ -96,7 +96,9 @@ class Outcome:
     pictures: dict[str, Tensor] = field(default_factory=dict)  # by condition, [N, 3, H, W]
 
 
-Work = Callable[[str, Tensor, Seen], Outcome]  # method, photos as the encoder takes them, photos as they were seen
+# Method, photos as the encoder takes them, photos as they were seen, the number of the first of them. A figure that is
+# taken of the first few photos alone has as many rows.
+Work = Callable[[str, Tensor, Seen, int], Outcome]
 
 
 class Bench:
@@ -299,11 +301,15 @@ class Bench:
             self._sources = batch, self.gauge.look(photos)
         return self._sources[1]
 
+    def at_resolution(self, batch: int) -> Tensor:
+        """A batch of the photos at the generator's size, as 8 bits keep them."""
+        return rounded(_at(self.photos[batch].to(self.device), self.bundle.resolution))
+
     @torch.inference_mode()
     def judged(self, batch: int, judge: int = 0) -> tuple[Tensor, Tensor]:
         """What a judge alone makes of a batch of the photos: its vectors [N, D] and its logits [N, attributes]."""
         network = self.judges[judge]
-        embedded = network.embed(rounded(_at(self.photos[batch].to(self.device), self.bundle.resolution)))
+        embedded = network.embed(self.at_resolution(batch))
         return embedded.float().cpu(), network.out(torch.relu(embedded)).float().cpu()
 
     def finish(self, record: Record, summary: Summary) -> None:
@@ -317,7 +323,7 @@ class Bench:
     def _measured(self, index: int, batch: int, method: str, work: Work) -> dict[str, Any]:
         names, photos = self.photos.names_of(batch), self.photos[batch].to(self.device)
         started = time.perf_counter()
-        each, failed = attempt(work, method, photos, self.sources(batch))
+        each, failed = attempt(work, method, photos, self.sources(batch), batch * self.request.batch)
         seconds = time.perf_counter() - started
         values = [
             [names[row], condition, metric, float(value)]
@@ -401,17 +407,19 @@ class Bench:
         return summariser, Summary(INTERVAL, TEST, tuple(rows), (), tuple(agreed), tuple(notes))
 
 
-def attempt(work: Work, method: str, photos: Tensor, seen: Seen) -> tuple[dict[int, Outcome], dict[int, str]]:
+def attempt(
+    work: Work, method: str, photos: Tensor, seen: Seen, first: int = 0
+) -> tuple[dict[int, Outcome], dict[int, str]]:
     """What became of each photo: its own outcome, or why there is none. One that fails does not stop the others."""
     try:
-        whole = work(method, photos, seen)
+        whole = work(method, photos, seen, first)
         every = {row: _row(whole, row) for row in range(len(photos))}
     except Exception as error:
         if len(photos) == 1:
             return {}, {0: reason(error)}
         every, failed = dict[int, Outcome](), dict[int, str]()
         for row in range(len(photos)):
-            good, bad = attempt(work, method, photos[row : row + 1], seen[row])
+            good, bad = attempt(work, method, photos[row : row + 1], seen[row], first + row)
             every.update((row, outcome) for outcome in good.values())
             failed.update((row, why) for why in bad.values())
         return every, failed
@@ -421,7 +429,7 @@ def attempt(work: Work, method: str, photos: Tensor, seen: Seen) -> tuple[dict[i
 
 def _row(outcome: Outcome, row: int) -> Outcome:
     def cut(tensors: Mapping[Any, Tensor]) -> dict[Any, Tensor]:
-        return {name: tensor[row : row + 1].cpu() for name, tensor in tensors.items()}
+        return {name: tensor[row : row + 1].cpu() for name, tensor in tensors.items() if row < len(tensor)}
 
     return Outcome(cut(outcome.values), cut(outcome.sets), cut(outcome.pictures))
 

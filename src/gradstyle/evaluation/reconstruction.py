@@ -34,7 +34,7 @@ def reconstruction(request: Request, say: Say | None = None) -> RunFolder:
     judged = bool(bench.judges)
     record = bench.record([""], [*bench.gauge.pair_metrics, *(SETS if judged else ())])
 
-    def work(method: str, photos: Tensor, seen: Seen) -> Outcome:
+    def work(method: str, photos: Tensor, seen: Seen, first: int) -> Outcome:
         editor = bench.editors[method]
         image = editor.render(editor.invert(photos))
         again = bench.gauge.look(image)
