@@ -103,7 +103,7 @@ def test_a_crop_shows_what_lies_under_its_frame() -> None:
         expected = np.stack([where[:, 0] * 0.2, where[:, 1] * 0.25, where.sum(axis=1) * 0.1], axis=-1)
         rising, falling = (cut(each, frame, side).reshape(-1, 3).astype(float) for each in (pixels, 255 - pixels))
         assert np.abs(rising - expected).max() < 1.6
-        shift = (rising - (255 - falling)) / 2 - expected  # rounding, which has the same sign in both, cancels
+        shift = (rising + 255 - falling) / 2 - expected  # rounding, which has the same sign in both, cancels
         assert np.abs(shift.mean(axis=0)).max() < 0.02  # a tenth of a pixel
 
 
