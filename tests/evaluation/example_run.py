@@ -29,6 +29,7 @@ METRICS = (
     Metric("identity", "Identity", "higher", "cosine of two faces' embeddings"),
     Metric("l2", "L2", "lower"),
     Metric("psnr", "PSNR", "higher", "in dB"),
+    Metric("judge_distance", "Judge's distance", "lower"),
     Metric("change", "Measured change", "", "of the edited attribute, in standard deviations"),
 )
 PLACES = (0.5, 1.0, 1.5, 2.0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +18,9 @@ from .stats import Array, Resampling, holm
 from .store import Key, Metric, Record, Row, RunFolder, Summary, Values
 
 NOISE = 0.05  # a change is more than noise where noise alone would give any such among all that were tested so rarely
+JUDGED = "judge"  # how the names of metrics begin that a judge measures
+MILD = frozenset({"photos", "shown"})  # of a protocol: how many photos, and of how many there are pictures
+WARNED = frozenset({"batch", "device", "seed"})  # these move figures by their last digits
 Verdict = Literal["no change", "noise", "better", "worse", "changed", "not tested"]
 SERIOUS: tuple[Verdict, ...] = ("worse", "better", "changed")
 
@@ -63,10 +68,13 @@ class Comparison:
     @cached_property
     def digits(self) -> dict[str, int]:
         """As many as the intervals of a metric's differences make worth reading."""
-        rows: dict[str, list[Row]] = {}
-        for c in self.changes:
-            rows.setdefault(c.metric, []).append(Row(c.method, c.condition, c.metric, c.after, c.low, c.high, c.n))
-        return {metric: decimals(each) for metric, each in rows.items()}
+        found = {}
+        for metric in {change.metric for change in self.changes}:
+            of = [change for change in self.changes if change.metric == metric]
+            moved = [c for c in of if c.change] or of
+            shown = [(c.change or c.after, c.low, c.high, c.n) for c in moved]
+            found[metric] = decimals([Row("", "", metric, *each) for each in shown])
+        return found
 
     def sentence(self) -> str:
         tested = sum(change.verdict != "not tested" for change in self.changes)
@@ -88,11 +96,16 @@ def compare(before: str | os.PathLike[str], after: str | os.PathLike[str]) -> Co
     records = runs[0].record(), runs[1].record()
     _check(*records)
     values = runs[0].values(), runs[1].values()
+    summaries = runs[0].summary(), runs[1].summary()
+    if _judges_differ(*records):
+        values = (_unjudged(values[0]), _unjudged(values[1]))
+        rows = [tuple(row for row in summary.rows if not row.metric.startswith(JUDGED)) for summary in summaries]
+        summaries = (replace(summaries[0], rows=rows[0]), replace(summaries[1], rows=rows[1]))
     photos = sorted(set(records[0].photos) & set(records[1].photos))
     if not photos:
         raise ValueError(f"{before} and {after} share no photo: measure both on the same data")
     metrics = {metric.name: metric for record in records for metric in record.metrics}
-    changes = [*_paired(*values, photos, metrics), *_whole(runs[0].summary(), runs[1].summary(), values)]
+    changes = [*_paired(*values, photos, metrics), *_whole(*summaries, values)]
     costs = runs[0].costs(), runs[1].costs()
     both = [
         (method, name, value, costs[1][method][name])
@@ -106,18 +119,35 @@ def compare(before: str | os.PathLike[str], after: str | os.PathLike[str]) -> Co
     )
 
 
+def _unjudged(values: Values) -> Values:
+    return {key: each for key, each in values.items() if not key[2].startswith(JUDGED)}
+
+
 def _check(before: Record, after: Record) -> None:
     if before.kind != after.kind:
         raise ValueError(
             f"one run is of {before.kind}, the other of {after.kind}: only runs of one kind can be compared"
         )
-    first, second = before.protocol, after.protocol
-    odd = [name for name in {**first, **second} if first.get(name) != second.get(name)]
-    if odd:
-        told = "; ".join(f"{name}: {_shown(first.get(name))} and {_shown(second.get(name))}" for name in odd)
+    if odd := [name for name in _different(before, after) if name not in MILD | WARNED]:
+        told = "; ".join(f"{name}: {_both(before, after, name)}" for name in odd)
         raise ValueError(
             f"the runs' protocols differ, so their figures do not compare ({told}); measure one of them again"
         )
+
+
+def _different(before: Record, after: Record) -> list[str]:
+    first, second = before.protocol, after.protocol
+    return [name for name in {**first, **second} if first.get(name) != second.get(name)]
+
+
+def _both(before: Record, after: Record, name: str) -> str:
+    return " and ".join(_shown(record.protocol.get(name)) for record in (before, after))
+
+
+def _judges_differ(before: Record, after: Record) -> bool:
+    """A bundle's judge is a part of the bundle: what two judges say does not compare."""
+    parts = [record.bundle.get("parts") or {} for record in (before, after)]
+    return bool(parts[0].get("judge") != parts[1].get("judge")) and not before.protocol.get("networks", {}).get("judge")
 
 
 def _shown(value: Any) -> str:
@@ -131,6 +161,10 @@ def _warnings(before: Record, after: Record, names: Sequence[str], photos: Seque
             f"the data differ ({_shown(before.data.get('name'))} and {_shown(after.data.get('name'))}): "
             "photos of one name are taken for the same photo"
         )
+    for name in (name for name in _different(before, after) if name in WARNED):
+        yield f"the runs differ in {name}: {_both(before, after, name)}"
+    if _judges_differ(before, after):
+        yield "the bundles have different judges: what the judges measured is left out"
     for record, name in zip((before, after), names):
         if not record.complete:
             yield f"{name} is not complete"
@@ -208,6 +242,12 @@ def paired_test(change: Array) -> float | None:
 
 # ---- written
 
+HEAD = ["method", "condition", "metric", "photos", "before", "after", "difference", "p", "verdict"]
+HOW = (
+    "Differences are after − before on the same photos, with a 95% bootstrap interval; p is of a paired t-test, after "
+    "Holm for all tests at once."
+)
+
 
 def markdown(comparison: Comparison) -> str:
     from .written import plain
@@ -215,16 +255,8 @@ def markdown(comparison: Comparison) -> str:
     lines = [f"# {comparison.before.kind}: {plain(comparison.names[0])} → {plain(comparison.names[1])}", ""]
     lines += [comparison.sentence(), ""]
     lines += [f"- {plain(warning)}" for warning in comparison.warnings]
-    lines += [
-        "",
-        "Differences are after − before on the same photos, with a 95% bootstrap interval; p is of a paired t-test, "
-        "after Holm for all tests at once.",
-        "",
-        "| method | condition | metric | photos | before | after | difference | p | verdict |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for change in comparison.changes:
-        lines.append("| " + " | ".join(plain(text) for text in row(comparison, change)) + " |")
+    lines += ["", HOW, "", _line(HEAD), _line(["---"] * 3 + ["---:"] * 5 + ["---"])]
+    lines += [_line([plain(text) for text in row(comparison, change)]) for change in comparison.changes]
     if comparison.costs:
         lines += ["", "Costs, which no two runs share and nothing tests:", "", "| method | cost | before | after |"]
         lines.append("| --- | --- | ---: | ---: |")
@@ -232,8 +264,33 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def table(comparison: Comparison, every: bool) -> list[list[str]]:
+    """For a terminal, a head and lines of texts: what is more than noise, or everything."""
+    lines = [HEAD, *(row(comparison, change) for change in (comparison.changes if every else comparison.serious))]
+    shown = [i for i in range(len(HEAD)) if HEAD[i] != "condition" or any(line[i] for line in lines[1:])]
+    return [[line[i] for i in shown] for line in lines]
+
+
+def write(comparison: Comparison, out: Path) -> None:
+    """As Markdown or JSON, as the name says; as a whole or not at all."""
+    text = markdown(comparison)
+    if out.suffix == ".json":
+        text = json.dumps(jsonable(comparison), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def row(comparison: Comparison, change: Change) -> list[str]:
-    """A change as texts: method, condition, metric, photos, before, after, difference, p, verdict."""
+    """A change as texts, as HEAD names them."""
     metric = comparison.metrics.get(change.metric, Metric(change.metric, change.metric))
     digits = comparison.digits[change.metric]
     between = ""

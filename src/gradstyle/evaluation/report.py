@@ -299,10 +299,10 @@ def listed(names: Sequence[str]) -> str:
 
 
 def decimals(rows: Sequence[Row]) -> int:
-    widths = sorted(
-        r.high - r.low for r in rows if r.low is not None and r.high is not None and 0 < r.high - r.low < math.inf
-    )
     means = [abs(r.mean) for r in rows if r.mean is not None and 0 < abs(r.mean) < math.inf]
+    least = 1e-6 * max(means, default=0.0)  # less is rounding
+    widths = [r.high - r.low for r in rows if r.low is not None and r.high is not None]
+    widths = sorted(width for width in widths if least < width < math.inf)
     half = widths[len(widths) // 2] / 2 if widths else max(means, default=1.0) / 30
     digits = -math.floor(math.log10(half))
     return int(min(max(digits + (half * 10.0**digits < 3), 0), 6))
