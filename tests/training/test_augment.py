@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradstyle.draws import Draws
+from gradstyle.training import augment
 from gradstyle.training.augment import (
     BAND_POWER,
     PIPELINES,
@@ -17,7 +18,9 @@ from gradstyle.training.augment import (
     Augment,
     band_filters,
     double,
+    double_by_convolution,
     halve,
+    halve_by_convolution,
     sample,
 )
 
@@ -164,6 +167,22 @@ def test_rotation():
 
 def test_what_comes_in_from_outside_is_reflected():
     assert alone("rotate", 0.625, torch.ones(1, 3, 32, 32)).min() > 0.99
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 31), (12, 12), (64, 5)])
+def test_products_with_matrices_are_the_convolutions(height: int, width: int):
+    x = torch.randn(2, 3, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(double(x), double_by_convolution(x))
+    wide = F.pad(double(x), [6, 6, 6, 6])
+    torch.testing.assert_close(halve(wide), halve_by_convolution(wide))
+
+
+def test_large_pictures_are_convolved(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(augment, "_doubling", None)
+    monkeypatch.setattr(augment, "_halving", None)
+    x = torch.randn(1, 1, 8, augment.DENSE_BELOW + 1)
+    assert double(x).shape == (1, 1, 16, 2 * x.shape[3])
+    assert halve(F.pad(double(x), [5, 5, 5, 5])).shape == x.shape
 
 
 def test_doubling_is_orthogonal():

@@ -345,6 +345,14 @@ def test_split_by_list(folder: Path, tmp_path: Path):
     assert images.names == ("1/004.png", "2/002.png")
 
 
+def test_labels_as_tables_write_them(folder: Path, tmp_path: Path):
+    images = opened(folder, tmp_path)
+    written = ["1", "-1", "1.0", "0.0", " 0", "1", "-1.0", "0", "1"]
+    lines = "\n".join(f"{name}, {text}" for name, text in zip(images.names, written))
+    (folder / "any.csv").write_text(f"image_id,Smiling\n{lines}\n\n")
+    assert images.labels("any.csv").values[:, 0].tolist() == [1, 0, 1, 0, 0, 1, 0, 0, 1]
+
+
 def test_wrong_splits_say_what_there_is(folder: Path, tmp_path: Path):
     (folder / "list.csv").write_text(TABLE)
     with pytest.raises(ValueError, match=r"no picture with split = 'val' \(it has test, train\)"):
@@ -357,10 +365,17 @@ def test_wrong_splits_say_what_there_is(folder: Path, tmp_path: Path):
         Split("list.csv", "split")
     images = opened(folder, tmp_path)
     (folder / "short.csv").write_text("image_id,Smiling\n000.jpg,1\n")
-    with pytest.raises(ValueError, match="no line for 8 pictures"):
+    with pytest.raises(ValueError, match=r"no line for 8 of 9 pictures, such as 0/003\.png: label them"):
         images.labels("short.csv")
-    with pytest.raises(ValueError, match="got 'test'"):
+    with pytest.raises(ValueError, match=r"split of 0/000\.png must be 0 or -1, or 1, got 'test'"):
         images.labels("list.csv", ["split"])
+    with pytest.raises(ValueError, match="no column 'Smilling', did you mean 'Smiling'"):
+        images.labels("list.csv", ["Smilling"])
+    with pytest.raises(ValueError, match=r"labels are a \.csv"):
+        images.labels("list_attr.txt")
+    (folder / "words.csv").write_text("image_id,Hair\n" + "".join(f"{name},brown\n" for name in images.names))
+    with pytest.raises(ValueError, match="no column of zeros and ones"):
+        images.labels("words.csv")
     (folder / "ragged.csv").write_text("image_id,Smiling\n000.jpg\n")
     with pytest.raises(ValueError, match="line 2"):
         images.labels("ragged.csv")

@@ -57,6 +57,14 @@ def test_labels_are_needed_and_columns_are_named(data: Path, tmp_path: Path):
         start(request(data, tmp_path / "b", 'attributes=["bigg"]'), Budget(), Silent())
 
 
+def test_what_it_is_judged_on_is_looked_for_before_it_learns(data: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"it has train, val.*--set validation=VALUE"):
+        start(request(data, tmp_path / "a", "validation=test"), Budget(), Silent())
+    assert not (tmp_path / "a").exists()
+    start(request(data, tmp_path / "b", "validation=none", "loop.images=16"), Budget(), Silent())
+    assert Judge.open(tmp_path / "b" / "judge.safetensors").report == {}
+
+
 def test_distances_of_its_features_stand_in_losses():
     torch.manual_seed(0)
     judge = Judge(JudgeConfig(("a",), 16, (4, 8), 6)).eval()

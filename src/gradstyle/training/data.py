@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import islice
@@ -114,20 +115,22 @@ class Table:
             text = beside.read_text("utf-8-sig")
         if not file.lower().endswith(".csv"):
             return cls(file, (), {line.strip(): {} for line in text.splitlines() if line.strip()})
-        reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-        columns = list(reader.fieldnames or ())
+        reader = csv.reader(text.splitlines(), skipinitialspace=True)
+        columns = next(reader, [])
         if not columns:
             raise ValueError(f"{file} is empty")
         rows: dict[str, Mapping[str, str]] = {}
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError(f"{file}, line {reader.line_num}: it does not have {len(columns)} columns")
-            rows[row[columns[0]]] = row
+        for row in filter(None, reader):
+            if len(row) != len(columns):
+                raise ValueError(f"{file}, line {reader.line_num}: it has {len(row)} columns, not {len(columns)}")
+            rows[row[0]] = dict(zip(columns, row))
         return cls(file, columns[1:], rows)
 
     def check_column(self, column: str) -> None:
         if column not in self.columns:
-            raise ValueError(f"{self.file} has no column {column!r}; it has {', '.join(self.columns)}")
+            near = get_close_matches(column, self.columns, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{self.file} has no column {column!r}{hint or '; it has ' + ', '.join(self.columns)}")
 
     def match(self, names: Iterable[str]) -> list[Mapping[str, str] | None]:
         """The row of each picture, None for a picture without one."""
@@ -253,24 +256,37 @@ class Images(Dataset[Tensor]):
 
     def labels(self, file: str, columns: Sequence[str] | None = None) -> Labels:
         """Binary labels of every picture from a CSV (0 or −1 against 1); by default all such columns."""
+        if not file.lower().endswith(".csv"):
+            raise ValueError(f"labels are a .csv whose first column names pictures, got {file}")
         table = Table.read(file, self.source)
         rows = table.match(self.names)
         missing = [name for name, row in zip(self.names, rows) if row is None]
         if missing:
-            raise ValueError(f"{file} has no line for {len(missing)} pictures, such as {missing[0]}")
+            raise ValueError(
+                f"{file} has no line for {len(missing)} of {len(rows)} pictures, such as {missing[0]}: "
+                f"label them, or take only those that it lists by --split {file}"
+            )
         for column in columns or ():
             table.check_column(column)
-        chosen = tuple(columns or (c for c in table.columns if all(r[c] in _BINARY for r in rows if r)))
+        labelled = list(zip(self.names, (row for row in rows if row is not None)))
+        chosen = tuple(columns or (c for c in table.columns if all(_binary(row[c]) is not None for _, row in labelled)))
         if not chosen:
             raise ValueError(f"{file} has no column of zeros and ones")
-        try:
-            values = [[_BINARY[row[c]] for c in chosen] for row in rows if row is not None]
-        except KeyError as error:
-            raise ValueError(f"a label in {file} must be one of {', '.join(_BINARY)}, got {error}") from None
+        values = [[_binary(row[column]) for column in chosen] for _, row in labelled]
+        for (name, row), found in zip(labelled, values):
+            if None in found:
+                column = chosen[found.index(None)]
+                raise ValueError(f"{file}: {column} of {name} must be 0 or -1, or 1, got {row[column]!r}")
         return Labels(chosen, torch.tensor(values))
 
 
-_BINARY = {"0": 0.0, "-1": 0.0, "1": 1.0}
+@lru_cache(maxsize=1000)
+def _binary(text: str) -> float | None:
+    """0 and −1 are no, 1 is yes, with or without decimals."""
+    try:
+        return {0.0: 0.0, -1.0: 0.0, 1.0: 1.0}.get(float(text))
+    except ValueError:
+        return None
 
 
 def _decode(source: Source, framing: Framing, index: int) -> Pixels | Broken:

@@ -188,7 +188,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
             module.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(generator).requires_grad_(False).eval()
         self.path_length = PathLength().to(engine.device)
-        self.augment = Augment(recipe.augment.pipeline, recipe.augment.p).to(engine.device)
+        self.augment = Augment(recipe.augment.pipeline, recipe.augment.p)  # not moved: a GPU would be waited for
         self.adaptive = AdaptiveP(recipe.augment.target, recipe.augment.kimg, p=recipe.augment.p)
         self.r1 = LazyR1(float(recipe.r1_gamma), recipe.r1_every)
         self.warm = False  # started from weights: their average needs no ramp-up
@@ -297,7 +297,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         if self.recipe.augment.mode == "auto":
             p = self.adaptive.update(self.engine.gather(torch.cat(real_scores)))
             self.augment.p.fill_(p)
-            terms["augment_p"] = self.augment.p.clone()
+            terms["augment_p"] = self.augment.p.to(photos.device, copy=True)
         return terms
 
     def regularise_discriminator(self, photos: Tensor) -> dict[str, Tensor]:

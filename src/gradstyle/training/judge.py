@@ -52,6 +52,7 @@ class JudgeTraining(Trainable[JudgeRecipe]):
             self.labels = labels.values.to(engine.device)
             share = self.labels.mean(dim=0).clamp(1e-4, 1 - 1e-4)
             self.log_odds = torch.log(share / (1 - share))  # [attributes]
+        self.validation = self.held_out()  # before the training: what is wrong with it is not to be learned after it
         recipe = self.recipe
         torch.manual_seed(recipe.loop.seed)
         config = JudgeConfig(recipe.attributes, recipe.data.resolution, recipe.widths, recipe.embedding)
@@ -107,7 +108,7 @@ class JudgeTraining(Trainable[JudgeRecipe]):
     @torch.no_grad()
     def report(self) -> JudgeReport | None:
         """On the validation pictures, unchanged; None where there are none."""
-        held_out = self.held_out()
+        held_out = self.validation
         if held_out is None:
             return None
         labels = held_out.labels(self.inputs["labels"], self.recipe.attributes).values
@@ -124,9 +125,15 @@ class JudgeTraining(Trainable[JudgeRecipe]):
             return None
         split = Split(data.split[0], data.split[1], chosen)
         width, height = data.aspect
-        return Images.open(
-            self.images.source.path, data.resolution, crop=data.crop, aspect=width / height, split=split, cache=None
-        )
+        try:
+            return Images.open(
+                self.images.source.path, data.resolution, crop=data.crop, aspect=width / height, split=split, cache=None
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"{error}: say which pictures the network is judged on by --set validation=VALUE, or none by "
+                "--set validation=none"
+            ) from error
 
     @torch.no_grad()
     def preview(self, photos: Tensor) -> tuple[Sequence[Sequence[Tensor]], Sequence[str]]:
