@@ -1,0 +1,234 @@
+"""A whole set of edits: found, laid on the codes where they belong, calibrated, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..bundles import Bundle, Slider
+from ..edits import Edit
+from . import bench as benches
+from .bench import Bench, bench_of
+from .boundary import SHARE, boundary, choose_given, conditioned, gains
+from .layers import KEPT, choose_layers, layer_effects, on_layers
+from .report import Report, Thresholds, measure
+from .samples import SAMPLES, Meter, Samples, score_samples
+from .scorers import POSE, Labels, Scorer, Scoring, as_scorer, with_pose
+
+LAYER_CODES = 16  # on which it is measured where an edit belongs
+TRIES = 3  # of the unit's length, each nearer
+FURTHEST_UNIT = 4.0  # standard deviations of the codes along the direction: no amount 1 is as far
+
+
+class Found(NamedTuple):
+    """Edits by name; sliders of those that are good enough; a report of each."""
+
+    edits: dict[str, Edit]
+    sliders: dict[str, Slider]
+    reports: dict[str, dict[str, Any]]
+
+    def put(self, bundle: Bundle) -> None:
+        """Into a bundle, beside the edits that it has; those of the same names are replaced."""
+        sliders = {n: s for n, s in bundle.sliders.items() if n not in self.edits}
+        failed = {n: r for n, r in bundle.failed_edits.items() if n not in self.edits}
+        failed |= {n: r for n, r in self.reports.items() if n not in self.sliders}
+        bundle.put_edits({**bundle.edits, **self.edits}, {**sliders, **self.sliders}, failed)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """An edit that is asked for: its name, and the attribute that it raises or lowers."""
+
+    name: str
+    attribute: str
+    reverse: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Wish:
+        """ "smile=Smiling", "age=-Young", or "yaw" for yaw=yaw."""
+        name, _, attribute = (part.strip() for part in text.partition("="))
+        attribute = attribute or name
+        wish = cls(name, attribute.removeprefix("-"), attribute.startswith("-"))
+        if not wish.name or not wish.attribute:
+            raise ValueError(f"an edit is NAME=ATTRIBUTE or NAME=-ATTRIBUTE, such as age=-Young, got {text!r}")
+        return wish
+
+
+def wishes(wanted: Mapping[str, str] | Sequence[str]) -> list[Wish]:
+    texts = [f"{name}={attribute}" for name, attribute in wanted.items()] if isinstance(wanted, Mapping) else wanted
+    found = [Wish.parse(text) for text in texts]
+    names = [wish.name for wish in found]
+    if not found or len(set(names)) < len(names):
+        raise ValueError(f"each edit is asked for once, and at least one is: got {', '.join(names) or 'none'}")
+    return found
+
+
+def find(
+    bundle: Bundle,
+    wanted: Mapping[str, str] | Sequence[str],
+    scorer: Scoring | None = None,
+    judge: Scoring | None = None,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    meter: Meter | None = None,
+    *,
+    given: Sequence[str] | None = None,
+    layers: tuple[int, int] | None = None,
+    share: float = SHARE,
+    truncation: float = 1.0,
+    kept: float = KEPT,
+    codes: int = benches.CODES,
+    limits: Thresholds | None = None,
+    cache: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> Found:
+    """Directions of InterfaceGAN for some attributes, as edits whose amounts mean something.
+
+    `scorer` teaches: a judge's file, a table of labels, a function; yaw and pitch need none. `judge` is another
+    network that says what the edits do. `given` are attributes to project out of each direction; without it, those
+    of the other edits that would go along. `layers` are the codes that move; without it, they are measured.
+    """
+    asked = wishes(wanted)
+    generator = bundle.generator(device=device)
+    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = None if scorer is None else as_scorer(scorer, device)
+    needs_pose = any(wish.attribute in POSE for wish in asked)
+    if teacher is None and not all(wish.attribute in POSE for wish in asked):
+        raise ValueError(
+            "a scorer is needed: a teacher's file (gradstyle train teacher), a table of labels, a function"
+        )
+    if needs_pose and not (teacher is not None and set(POSE) <= set(teacher.attributes)):
+        if isinstance(teacher, Labels):
+            raise ValueError(f"{teacher.title} does not know yaw and pitch: find them in a run of their own")
+        teacher = with_pose(teacher, generator)
+    assert teacher is not None
+    if unknown := [w.attribute for w in asked if w.attribute not in teacher.attributes]:
+        raise ValueError(
+            f"{teacher.title} does not know {', '.join(unknown)}; it knows {', '.join(teacher.attributes)}"
+        )
+    drawn = score_samples(generator, teacher, samples, seed, truncation, cache, meter)
+    looking = None if judge is None else as_scorer(judge, device)
+    if isinstance(looking, Labels):
+        raise ValueError("a judge looks at pictures: a table of labels cannot")
+    eye: Scorer | None = looking if isinstance(teacher, Labels) else teacher
+    boundaries = {wish.attribute: boundary(drawn, wish.attribute, share, seed) for wish in asked}
+    for name in given or ():
+        boundaries.setdefault(name, boundary(drawn, name, share, seed))
+    slopes = gains(drawn)
+    bench = None
+    if eye is not None:
+        spread = drawn.spread if eye is teacher else {}
+        bench = bench_of(bundle, eye, spread, looking, seed, device, codes)
+    found = Found({}, {}, {})
+    for number, wish in enumerate(asked):
+        if meter is not None:
+            meter(f"measuring {wish.name}", number, len(asked))
+        own = boundaries[wish.attribute]
+        others = {name: b for name, b in boundaries.items() if name != wish.attribute}
+        chosen = [n for n in given if n != wish.attribute] if given is not None else choose_given(own, others, slopes)
+        direction = conditioned(own.normal, [boundaries[name].normal for name in chosen])
+        if wish.reverse:
+            direction = -direction
+        report = Report(
+            wish.name,
+            wish.attribute,
+            wish.reverse,
+            "interfacegan",
+            teacher.title,
+            *_judging(wish, looking, teacher),
+            samples=int((~drawn.of(wish.attribute).isnan()).sum()),
+            seed=seed,
+            accuracy=own.accuracy,
+            given=chosen,
+        )
+        watched = [w.attribute for w in asked if w.attribute != wish.attribute]
+        edit, slider = settle(bench, generator.config.codes, drawn, direction, report, watched, layers, kept, limits)
+        found.edits[wish.name] = replace(edit, generator=bundle.fingerprint)
+        found.reports[wish.name] = report.to_json()
+        if slider is not None:
+            found.sliders[wish.name] = slider
+    if meter is not None:
+        meter("measuring", len(asked), len(asked))
+    return found
+
+
+def settle(
+    bench: Bench | None,
+    count: int,
+    drawn: Samples,
+    direction: Tensor,
+    report: Report,
+    watched: list[str],
+    layers: tuple[int, int] | None = None,
+    kept: float = KEPT,
+    limits: Thresholds | None = None,
+) -> tuple[Edit, Slider | None]:
+    """Lay a direction of W on its codes, find the length of amount 1, and measure."""
+    along = float(((drawn.w - drawn.w.mean(dim=0)) @ direction).std())
+    if bench is None or report.attribute not in bench.scorer.attributes:
+        report.reasons = [f"nothing here can see {report.attribute} in a picture: its unit is that of the codes"]
+        report.layers, report.unit = list(layers or (0, count - 1)), along
+        return Edit(report.name, on_layers(direction * along, layers or (0, count - 1), count)), None
+    sign = -1.0 if report.reverse else 1.0
+    few = bench.codes[:LAYER_CODES]
+    try:
+        if layers is None:
+            own, others = layer_effects(bench, direction * along, report.attribute, few)
+            layers = choose_layers(sign * own, others, kept)
+        offset = on_layers(direction, layers, count)
+        report.layers, report.unit = list(layers), calibrate(bench, offset, report, sign, along)
+    except ValueError as error:
+        report.layers, report.unit = list(layers or (0, count - 1)), along
+        report.reasons = [str(error)]
+        return Edit(report.name, on_layers(direction * along, layers or (0, count - 1), count)), None
+    edit = Edit(report.name, offset * report.unit)
+    measure(bench, edit, report, watched, limits)
+    if report.reasons:
+        return edit, None
+    about = f"{report.attribute}{', reversed' if report.reverse else ''}"
+    return edit, Slider(report.low, report.high, group_of(report.attribute), about, report.to_json())
+
+
+def calibrate(bench: Bench, offset: Tensor, report: Report, sign: float, along: float) -> float:
+    """How long amount 1 is, so that it moves the attribute by one standard deviation, as the scorer sees it."""
+    unit = along
+    few = bench.codes[: 2 * LAYER_CODES]
+    for _ in range(TRIES):
+        both = [Edit("back", offset * -unit), Edit("there", offset * unit)]
+        back, there = bench.taught(both, few, report.attribute)[report.attribute]
+        moved = sign * float((there - back).nanmean()) / 2
+        if not moved > 0.05:
+            raise ValueError(
+                f"it does not move {report.attribute}: {moved:+.2f} for {unit / along:.1f} of the codes' own"
+            )
+        unit *= min(max(1 / moved, 1 / 3), 3.0)
+        if unit > FURTHEST_UNIT * along:
+            raise ValueError(f"it hardly moves {report.attribute}: amount 1 would be far outside of the codes")
+    return unit
+
+
+def _judging(wish: Wish, looking: Scorer | None, teacher: Scorer | Labels) -> tuple[str, bool]:
+    """Who says what an edit does, and whether that is someone else than who taught it."""
+    if looking is None or wish.attribute not in looking.attributes:
+        return teacher.title, False
+    return looking.title, looking.identity != teacher.identity
+
+
+def group_of(attribute: str) -> str:
+    """Under which heading a slider stands."""
+    name = attribute.lower()
+    if name in POSE:
+        return "pose"
+    for group, words in {
+        "hair": ("hair", "bald", "bangs"),
+        "beard": ("beard", "goatee", "mustache", "sideburns", "shadow"),
+        "things": ("glasses", "hat", "earrings", "necklace", "necktie", "lipstick", "makeup"),
+    }.items():
+        if any(word in name for word in words):
+            return group
+    return "face"
