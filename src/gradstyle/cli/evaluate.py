@@ -15,7 +15,7 @@ from .app import Command, DeviceOption, ForceOption, errors, say, writable
 
 if TYPE_CHECKING:
     from ..evaluation.bench import Request, Say
-    from ..evaluation.store import RunFolder
+    from ..evaluation.store import Row, RunFolder
 
 app = typer.Typer(
     help="Measure the methods of a bundle on photos, under one protocol, and report.", no_args_is_help=True
@@ -168,6 +168,83 @@ def _print(lines: list[list[str]]) -> None:
         say("  ".join(cells).rstrip(), styles.get(line[-1], "dim"))
 
 
+@app.command(cls=Command)
+def ablation(
+    bundle: BundleArgument,
+    data: DataArgument,
+    out: RunOption = None,
+    variants: Annotated[
+        list[str] | None,
+        typer.Option("--variant", help="A bundle trained without something, beside this one.", metavar="NAME=BUNDLE"),
+    ] = None,
+    edits: Annotated[list[str] | None, typer.Option("--edit", "-e", help="An edit to measure. [smile, pose]")] = None,
+    preset: PresetOption = "bundled",
+    photos: PhotosOption = None,
+    split: SplitOption = None,
+    judge: JudgeOption = None,
+    second_judge: SecondOption = None,
+    face_network: FaceOption = None,
+    face_crop: CropOption = None,
+    lpips: LPIPSOption = None,
+    heads: HeadsOption = None,
+    backbone: BackboneOption = "alex",
+    batch: BatchOption = 20,
+    seed: SeedOption = 0,
+    shown: ShownOption = 12,
+    device: DeviceOption = None,
+    force: ForceOption = False,
+) -> None:
+    """What each part of GradStyle is for: the paper's Figure 8, as a table and as sheets.
+
+    Without the GAM, low stage only, high stage only, the first stages, μ from 5 to 100: of one training, by leaving
+    parts out when it is used. Without the GRM, and whatever else was trained without something: --variant.
+
+    gradstyle evaluate ablation faces celeba.zip --variant "without GRM=runs/no-grm/bundle"
+    """
+    from ..evaluation.ablation import ablation as run
+
+    named = dict(_named(text, "--variant", "NAME=BUNDLE") for text in variants or ())
+    request = _request("ablation", {"method": None} | locals(), edits=edits or (), variants=named)
+    with _bar() as bar:
+        folder = run(request, bar)
+    for condition in folder.record().conditions:
+        _tell(folder, condition, down=True)
+    _close(folder)
+
+
+@app.command(cls=Command)
+def residuals(
+    bundle: BundleArgument,
+    data: DataArgument,
+    out: RunOption = None,
+    edit: Annotated[str | None, typer.Option("--edit", "-e", help="The edit of the editing stream.")] = None,
+    amount: Annotated[float, typer.Option(help="How much of it.")] = 2.0,
+    photos: Annotated[int, typer.Option(help="The first so many photos.", min=1)] = 100,
+    split: SplitOption = None,
+    batch: BatchOption = 20,
+    seed: SeedOption = 0,
+    shown: ShownOption = 12,
+    device: DeviceOption = None,
+    force: ForceOption = False,
+) -> None:
+    """What each stage of GradStyle adds, made visible in both streams: the paper's Figure 7.
+
+    Writes a sheet a photo, pictures/stages-000.png and on: what the codes alone give, then each stage's residual and
+    the picture with it, the reconstruction above and the edit below; and how much each stage adds, in figures.
+
+    gradstyle evaluate residuals faces celeba.zip --edit smile
+    """
+    from ..evaluation.residuals import residuals as run
+
+    needless = dict.fromkeys(("method", "judge", "second_judge", "face_network", "face_crop", "lpips", "heads"))
+    given = needless | {"backbone": "alex", "preset": "bundled"} | locals()
+    with _bar() as bar:
+        folder = run(_request("residuals", given, edit=edit, amount=amount), bar)
+    for condition in folder.record().conditions:
+        _tell(folder, condition)
+    _close(folder)
+
+
 # ---- shared
 
 
@@ -226,10 +303,10 @@ def _as_the_paper(request: Request) -> Request:
     return replace(request, every_photo=request.split is None, face_crop=request.face_crop or "ffhq")
 
 
-def _named(text: str) -> tuple[str, str]:
+def _named(text: str, option: str, form: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (equals and name and value):
-        raise ValueError(f"--attribute is EDIT=NAME, such as smile=Smiling, got {text!r}")
+        raise ValueError(f"{option} is {form}, got {text!r}")
     return name, value
 
 
@@ -261,49 +338,44 @@ def _bar() -> Iterator[Say]:
         yield show
 
 
-def _tell(folder: RunFolder, condition: str) -> None:
-    """The table of one condition."""
+def _tell(folder: RunFolder, condition: str, down: bool = False) -> None:
+    """The table of one condition: methods across, or `down` where there are many of them."""
     from rich.table import Table
 
     from .app import console
 
     record, summary = folder.record(), folder.summary()
-    metrics = [
-        metric for metric in record.metrics if any(summary.row(m, condition, metric.name) for m in record.methods)
-    ]
+    there = [metric for metric in record.metrics if any(summary.row(m, condition, metric.name) for m in record.methods)]
     arrows = {"higher": " ↑", "lower": " ↓", "": ""}
-    wide = console.width >= 40 + 17 * len(record.methods)
-    table = Table(condition, *record.methods, box=None)
-    for metric in metrics:
-        cells = []
-        for method in record.methods:
-            row = summary.row(method, condition, metric.name)
-            if row is None or row.mean is None:
-                cells.append("–")
-                continue
-            half = ""
-            if wide and row.low is not None and row.high is not None:
-                half = f" ±{(row.high - row.low) / 2:.1g}"
-            level = "=" if not row.best and row.p is not None and row.p >= 0.05 else ""
-            cells.append(f"[bold]{row.mean:.4g}[/bold]{half}" if row.best else f"{row.mean:.4g}{level}{half}")
-        table.add_row(metric.title + arrows[metric.better], *cells)
+    titles = [metric.title + arrows[metric.better] for metric in there]
+    wide = console.width >= 40 + 17 * (len(there) if down else len(record.methods))
+    cells = [[_cell(summary.row(m, condition, metric.name), wide) for m in record.methods] for metric in there]
+    table = Table(condition, *(titles if down else record.methods), box=None)
+    rows = zip(record.methods, zip(*cells)) if down else zip(titles, map(tuple, cells))
+    for title, row in rows:
+        table.add_row(title, *row)
     console.print(table)
 
 
+def _cell(row: Row | None, wide: bool) -> str:
+    if row is None or row.mean is None:
+        return "–"
+    half = f" ±{(row.high - row.low) / 2:.1g}" if wide and row.low is not None and row.high is not None else ""
+    level = "=" if not row.best and row.p is not None and row.p >= 0.05 else ""
+    return f"[bold]{row.mean:.4g}[/bold]{half}" if row.best else f"{row.mean:.4g}{level}{half}"
+
+
 def _close(folder: RunFolder) -> None:
-    """What failed, and where the rest is."""
-    record, summary, costs = folder.record(), folder.summary(), folder.costs()
+    """What it costs, what failed, and where the rest is."""
     from rich.table import Table
 
     from .app import console
 
-    table = Table("", *record.methods, box=None)
-    for title, name, scale in (
-        ("ms a photo, alone", "seconds", 1000.0),
-        ("MB beyond the networks", "peak_memory_mb", 1.0),
-    ):
-        cells = [f"{scale * cost[name]:.0f}" if name in (cost := costs.get(m, {})) else "–" for m in record.methods]
-        table.add_row(title, *cells)
+    record, summary, costs = folder.record(), folder.summary(), folder.costs()
+    table = Table("", "ms a photo, alone", "MB beyond the networks", box=None)
+    for method, cost in costs.items():
+        peak = f"{cost['peak_memory_mb']:.0f}" if "peak_memory_mb" in cost else "–"
+        table.add_row(method, f"{1000 * cost['seconds']:.0f}", peak)
     console.print(table)
     say(f"{len(record.photos):,} photos; = : not told from the best", "dim")
     for note in summary.notes:

@@ -17,13 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bundles import Bundle
+from ..directions.scorers import POSE
 from .attributes import Scores, Target, shown, spread, target_of
 from .bench import Bench, Outcome, Request, Say
 from .gauge import FIRST, SECOND, Seen
 from .metrics import l2
 from .photos import default_table
 from .reconstruction import SETS, set_rows
-from .stats import Array, agreement, common
+from .stats import Array, Resampling, agreement, common
 from .store import Curve, Metric, Record, Row, RunFolder, Summary, Values
 
 STEPS = (1.0, 2.0, 3.0)  # amounts at which each edit is measured, both ways
@@ -50,33 +52,15 @@ class Editing:
         self.attributes = bench.judges[0].config.attributes
         self.steps = tuple(sorted(request.changes.get("steps") or STEPS))
         self.undone = int(request.changes.get("undone", UNDONE))
-        self.targets = self._targets(request)
+        self._resamplings: dict[int, Resampling] = {}
+        self.targets = targets_of(bench.bundle, request, self.attributes, self.steps)
         self.scores = Scores(self.attributes, self.targets, bench.bundle.generator(device=bench.device))
-
-    def _targets(self, request: Request) -> tuple[Target, ...]:
-        bundle = self.bench.bundle
-        edits, sliders = bundle.edits, bundle.sliders
-        if not edits:
-            raise ValueError(f"bundle {bundle.name!r} has no edits; `gradstyle directions` finds some")
-        wanted = list(request.changes.get("edits") or ())
-        if not wanted:
-            offered = sliders or edits
-            wanted = [name for name in PAPERS if name in offered][:2] or list(offered)[:2]
-        elif wanted == ["all"]:
-            wanted = list(sliders or edits)
-        if missing := [name for name in wanted if name not in edits]:
-            raise ValueError(f"bundle {bundle.name!r} has no edit {missing[0]!r}; it has {', '.join(edits)}")
-        given = dict(request.changes.get("attributes") or {})
-        return tuple(
-            target_of(name, edits[name], sliders.get(name), self.attributes, given.get(name), max(self.steps))
-            for name in wanted
-        )
 
     # ---- the run
 
     def run(self) -> RunFolder:
         bench, gauge = self.bench, self.bench.gauge
-        self.plain, self.vectors = self._photos()
+        self.plain, self.vectors = look_at_photos(bench, self.scores)
         self.spreads = [spread(scores) for scores in self.plain]
         record = bench.record(
             self._conditions(),
@@ -105,16 +89,6 @@ class Editing:
             ),
         )
         return bench.folder
-
-    def _photos(self) -> tuple[list[Tensor], Tensor]:
-        """Scores and vectors of the photos themselves: scores by judge [photos, attributes], vectors of the first."""
-        bench, scores, vectors = self.bench, list[list[Tensor]](), list[Tensor]()
-        for batch in range(bench.photos.batches):
-            judged = [bench.judged(batch, judge) for judge in range(len(bench.judges))]
-            scores.append(self.scores(bench.at_resolution(batch), [logits for _, logits in judged]))
-            vectors.append(judged[0][0])
-            bench.say("looking at photos", batch + 1, bench.photos.batches)
-        return [torch.cat(of_judge) for of_judge in zip(*scores)], torch.cat(vectors)
 
     def _conditions(self) -> list[str]:
         each = [condition(t, amount) for t in self.targets for amount in t.amounts(self.steps)]
@@ -170,7 +144,10 @@ class Editing:
                 edited = gauge.look(editor.render(inversion, amount * target.edit))
                 out.values |= {(where, name): v for name, v in gauge.compare_identity(edited, seen).items()}
                 after = self.scores(edited.images, edited.logits)
-                out.values |= {(where, name): v for name, v in self._changes(target, before, after).items()}
+                out.values |= {
+                    (where, name): v
+                    for name, v in changes_of(target, self.scores, before, after, self.spreads, gauge.names).items()
+                }
                 if amount in fixed(amounts):
                     out.pictures[where], out.sets[where] = edited.images, edited.embeddings[0]
                     if again:
@@ -178,19 +155,6 @@ class Editing:
                         undone = self._undo(method, target, amount, codes, edited.images[:again], seen)
                         out.values |= {(where, name): value for name, value in undone.items()}
         return out
-
-    def _changes(self, target: Target, before: list[Tensor], after: list[Tensor]) -> dict[str, Tensor]:
-        found = {}
-        place = self.scores.place(target.attribute)
-        for name, old, new, unit in zip(self.bench.gauge.names, before, after, self.spreads):
-            moved = (new - old) / unit
-            if target.attribute in self.attributes:
-                others = [i for i, each in enumerate(self.attributes) if each != target.attribute]
-            else:
-                others = list(range(len(self.attributes)))
-            found[f"{name}_change"] = target.sign * moved[:, place]
-            found[f"{name}_others"] = moved[:, others].abs().mean(dim=1)
-        return found
 
     def _jump(self, plain: Seen, base: Seen) -> dict[str, Tensor]:
         gauge = self.bench.gauge
@@ -278,10 +242,20 @@ class Editing:
                     area = values.get((m, way.area, metric))
                     mean = float(np.mean(list(area.values()))) if area else None
                     heights = tuple(float(point.mean()) for point in points)
+                    resampling = self.resampling(len(photos))
+                    ends = [resampling.interval(point) if len(photos) > 1 else (None, None) for point in points]
+                    low, high = (tuple(e for e in side if e is not None) for side in zip(*ends))
                     curves.append(
-                        Curve(m, way.name, metric, tuple(path.changes), heights, mean, until if area else None)
+                        Curve(
+                            m, way.name, metric, tuple(path.changes), heights, mean, until if area else None, low, high
+                        )
                     )
         return curves
+
+    def resampling(self, count: int) -> Resampling:
+        if count not in self._resamplings:
+            self._resamplings[count] = Resampling(count, self.bench.request.seed)
+        return self._resamplings[count]
 
     def _areas(
         self, values: Values, way: Way, paths: dict[str, Path], photos: list[str], names: dict[str, str]
@@ -322,6 +296,57 @@ class Editing:
                 of = replace(record, photos=tuple(p for p in record.photos if p in lack))
                 rows += set_rows(of, edited, {p: vectors[p] for p in record.photos if p in want}, where)
         return rows
+
+
+def targets_of(
+    bundle: Bundle, request: Request, attributes: tuple[str, ...], steps: tuple[float, ...]
+) -> tuple[Target, ...]:
+    """The edits that were asked for; else the paper's, as far as the bundle has them; else its first two."""
+    edits, sliders = bundle.edits, bundle.sliders
+    if not edits:
+        raise ValueError(f"bundle {bundle.name!r} has no edits; `gradstyle directions` finds some")
+    wanted = list(request.changes.get("edits") or ())
+    if not wanted:
+        offered = sliders or edits
+        wanted = [name for name in PAPERS if name in offered][:2] or list(offered)[:2]
+    elif wanted == ["all"]:
+        wanted = list(sliders or edits)
+    if missing := [name for name in wanted if name not in edits]:
+        raise ValueError(f"bundle {bundle.name!r} has no edit {missing[0]!r}; it has {', '.join(edits)}")
+    given = dict(request.changes.get("attributes") or {})
+    return tuple(
+        target_of(name, edits[name], sliders.get(name), attributes, given.get(name), max(steps)) for name in wanted
+    )
+
+
+def look_at_photos(bench: Bench, scores: Scores) -> tuple[list[Tensor], Tensor]:
+    """Scores and vectors of the photos themselves: scores by judge [photos, attributes], vectors of the first."""
+    each, vectors = list[list[Tensor]](), list[Tensor]()
+    for batch in range(bench.photos.batches):
+        judged = [bench.judged(batch, judge) for judge in range(len(bench.judges))]
+        each.append(scores(bench.at_resolution(batch), [logits for _, logits in judged]))
+        vectors.append(judged[0][0])
+        bench.say("looking at photos", batch + 1, bench.photos.batches)
+    return [torch.cat(of_judge) for of_judge in zip(*each)], torch.cat(vectors)
+
+
+def changes_of(
+    target: Target,
+    scores: Scores,
+    before: list[Tensor],
+    after: list[Tensor],
+    spreads: list[Tensor],
+    names: Sequence[str],
+) -> dict[str, Tensor]:
+    """What each judge sees of an edit, in standard deviations: of its attribute in its sense, and of all others."""
+    found = {}
+    place, judged = scores.place(target.attribute), len(scores.names) - (len(POSE) if scores.posed else 0)
+    others = [i for i in range(judged) if i != place]
+    for name, old, new, unit in zip(names, before, after, spreads):
+        moved = (new - old) / unit
+        found[f"{name}_change"] = target.sign * moved[:, place]
+        found[f"{name}_others"] = moved[:, others].abs().mean(dim=1)
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,38 @@
+"""The pictures that a run has kept, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..photos import contact_sheet, open_photo, write_picture
+from .store import SOURCE, Record
+
+ROWS = 8  # photos of a sheet
+LEAST = 96  # pixels of a tile: smaller pictures are enlarged without blur
+
+
+def write_sheet(folder: Path, record: Record, condition: str, file: str, rows: int = ROWS) -> Path | None:
+    """Photos down, methods across, under one condition; white where a method has none. None without pictures."""
+    found = {(p.photo, p.method): p.file for p in record.pictures if p.condition == condition or p.method == SOURCE}
+    photos = [photo for photo in record.photos if (photo, SOURCE) in found][:rows]
+    methods = [m for m in record.methods if any((photo, m) in found for photo in photos)]
+    if not photos or not methods:
+        return None
+    tiles = [[_tile(folder, found.get((photo, who))) for who in (SOURCE, *methods)] for photo in photos]
+    side = max(tile.shape[-1] for row in tiles for tile in row if tile is not None)
+    blank = torch.ones(3, side, side)
+    pictures = [[blank if tile is None else tile for tile in row] for row in tiles]
+    sheet = contact_sheet(pictures, ["photo", *methods], max(1, -(-LEAST // side)))
+    target = folder / f"{file}.png"
+    write_picture(sheet, target)
+    return target
+
+
+def _tile(folder: Path, file: str | None) -> Tensor | None:
+    if file is None:
+        return None
+    pixels = torch.tensor(open_photo(folder / file).pixels)
+    return pixels.permute(2, 0, 1).float() / 127.5 - 1
