@@ -5,7 +5,10 @@ added to the photo. So whatever the photo has and no rendering has, finer detail
 an inversion misses, stays where it is. That is wrong only where the edit moves something: a mouth that opens would
 keep the closed mouth's lines. There the edited crop itself is put, in the photo's own colours.
 
-The two are told apart by how much of the structure survives. Around each pixel, the rendering without edits has
+Pasted is what lies in the face's hull, and beyond it what changed visibly, such as hair. But where the rendering
+without edits does not show what the photo shows, a change of it says nothing about the photo, and stays out.
+
+Change and crop are told apart by how much of the structure survives. Around each pixel, the rendering without edits has
 structure: what differs from its neighbourhood's mean. Regressing the edited rendering on it tells which share of that
 structure is still there, 1 where it stayed or only became lighter, darker or stronger, 0 where it went. Where there was
 none to begin with, on a cheek, none can be stale, and the change is added.
@@ -39,6 +42,7 @@ class Paste:
     feather: float = 0.03  # the Gaussian's deviation at the hull's edge
     forehead: float = 0.55  # of the height from chin to the bridge of the nose: what the hull adds above the brows
     grows: tuple[float, float] = (5.0, 16.0)  # outside the hull: changes below the first stay out, above the second in
+    trust: tuple[float, float] = (12.0, 32.0)  # and only where the rendering without edits is as near to the photo
     border: float = 0.06  # within which the crop's edges fade, where the photo goes on beyond them
     window: float = 0.025  # deviation of the neighbourhood in which structure is looked for
     noise: float = 5.0  # structure weaker than this counts as none
@@ -91,7 +95,9 @@ def change_of(photo: Photo, aligned: Aligned, before: Tensor, after: Tensor, how
     working = max(side, 256)
     change, itself, moved = (_enlarged(x, working) for x in (after - before, itself, moved))
     moved = moved.clamp(0, 1)
-    mask = mask_of(photo, aligned, _enlarged(_seen(after - before), working), how)
+    known = 1 - _step(_blurred(missing.square().mean(1, True), how.window * side).sqrt(), *how.trust)
+    seen = _step(_seen(after - before), *how.grows)
+    mask = mask_of(photo, aligned, _enlarged(seen * known, working).clamp(0, 1), how)
     add = mask * ((1 - moved) * change + moved * itself.clamp(0, 255))
     return Change(add[0], (mask * moved)[0], mask[0], moved[0])
 
@@ -108,10 +114,9 @@ def moved_of(before: Tensor, after: Tensor, how: Paste) -> Tensor:
     return 1 - _step(share, *how.stays)
 
 
-def mask_of(photo: Photo, aligned: Aligned, seen: Tensor, how: Paste) -> Tensor:
-    """Where the change goes: the face's hull, and whatever beyond it changed visibly, but no edge of the crop."""
-    side = seen.shape[-1]
-    mask = _step(seen, *how.grows)
+def mask_of(photo: Photo, aligned: Aligned, mask: Tensor, how: Paste) -> Tensor:
+    """Where the change goes: where it is wanted at all, and the face's hull, but no edge of the crop."""
+    side = mask.shape[-1]
     if aligned.face is not None:
         points = aligned.frame.to_crop(aligned.face.landmarks, side)
         mask = torch.maximum(mask, _blurred(_hull(points, side, how.forehead), how.feather * side))
