@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gradstyle.edits import Edit
 from gradstyle.methods.gradstyle import Aligner, GateFusion, GradStyle, GradStyleConfig, Stage, StageModules
+from gradstyle.methods.method import Losses, fit
 from gradstyle.methods.warp import random_perspectives, warp
 
 STAGES = (Stage(1, "c3"), Stage(3, "p2"), Stage(4, "p1"))  # 8, 16 and 16 px
@@ -93,8 +95,8 @@ def test_l1_counts_what_was_added() -> None:
     for stage in stages(made):
         stage.fuse.register_forward_hook(lambda _m, _i, out: captured.append(out[1].detach()))
     losses = made.training_loss(tiny.photos(), tiny.context())
-    reconstruction = captured[:3]  # the editing stream's do not count
-    assert len(captured) == 6
+    assert [len(added) for added in captured] == [2 * len(tiny.photos())] * 3  # both streams are one batch
+    reconstruction = [added.chunk(2)[0] for added in captured]  # the editing stream's do not count
     torch.testing.assert_close(losses.terms["gate"].detach(), sum(added.abs().mean() for added in reconstruction))
 
 
@@ -113,11 +115,53 @@ def test_the_gate_is_one_object_in_both_streams_and_learns_from_both() -> None:
         handle = made.stages[1].fuse.register_forward_hook(lambda _m, _i, out: captured.append(out[0]))
         made.training_loss(photo, tiny.context())
         handle.remove()
-        (found,) = torch.autograd.grad(captured[stream == "editing"].sum(), gate)
+        (found,) = torch.autograd.grad(captured[0].chunk(2)[stream == "editing"].sum(), gate)
         return found
 
     assert float(gradient("reconstruction").abs().sum()) > 0
     assert float(gradient("editing").abs().sum()) > 0
+
+
+def test_side_by_side_the_streams_learn_what_each_would_learn_alone() -> None:
+    """Eq. 10-15 written out, one stream after the other."""
+    made, photo = method(), tiny.photos()
+    learning = [weight for weight in made.parameters() if weight.requires_grad]
+    together = made.training_loss(photo, tiny.context())
+    gradients = torch.autograd.grad(together.total, learning)
+
+    context, config, generator = tiny.context(), made.config, made.generator
+    warps = random_perspectives(len(photo), context.draws, config.warp_distortion, config.warp_probability)
+    with torch.no_grad():
+        codes, _ = made.encoder(photo)
+    inversion = made.invert(photo, codes)
+    canvas, shift, added = generator.start(codes), torch.zeros(()), torch.zeros(())
+    for stage, residual in zip(stages(made), inversion.residuals):
+        canvas = generator.run(canvas, codes, to=stage.layer)
+        aligned = stage.aligned(warp(residual.detach(), warps), canvas.feature)
+        shift = shift + (aligned - residual.detach()).abs().mean()
+        canvas = canvas.replace(stage.fuse(canvas.feature, aligned)[0])
+    images = made.reconstruct(inversion), generator.run(canvas, codes).image
+    canvas = generator.start(codes)
+    for stage, residual in zip(stages(made), inversion.residuals):
+        canvas = generator.run(canvas, codes, to=stage.layer)
+        fused, more = stage.fuse(canvas.feature, residual)
+        canvas, added = canvas.replace(fused), added + more.abs().mean()
+    target = fit(photo, generator.config.resolution)
+    alone = {
+        "gate": added,
+        "aligner": shift,
+        "l2": sum((image - target).square().mean() for image in images),
+        "perceptual": sum(context.perceptual(image, target) for image in images),
+        "identity": sum(context.identity(image, target) for image in images),
+    }
+    assert set(alone) == set(together.terms) - {"adversarial"}
+    for name, term in alone.items():
+        torch.testing.assert_close(together.terms[name], term, msg=name)
+    if "adversarial" in together.terms:
+        alone["adversarial"] = sum(F.softplus(-context.discriminator(image)).mean() for image in images)
+    wanted = torch.autograd.grad(Losses(alone, together.weights).total, learning)
+    for gradient, single in zip(gradients, wanted):
+        torch.testing.assert_close(gradient, single, rtol=1e-3, atol=1e-6)
 
 
 # ---- eq. 6-9: the aligner
@@ -196,7 +240,8 @@ def test_no_gradient_of_the_editing_stream_reaches_the_residual_networks() -> No
 
     made.generator.run = watched  # type: ignore[method-assign]
     losses = made.training_loss(photo, tiny.context())
-    reconstruction, edited = images
+    (both,) = images
+    reconstruction, edited = both.chunk(2)
     residual_networks = [p for stage in stages(made) for p in stage.residual.parameters()]
     aligners = [p for stage in stages(made) for p in stage.align.parameters()]  # type: ignore[union-attr]
 
@@ -248,12 +293,13 @@ def test_the_losses_fall() -> None:
 
 
 def test_the_shared_part_of_both_streams_runs_once_in_training() -> None:
-    made = method()
-    ran: Counter[int] = Counter()
+    made, photo = method(), tiny.photos()
+    ran: dict[int, list[int]] = {}
     for k, layer in enumerate(made.generator.layers):
-        layer.register_forward_hook(lambda _m, _i, _o, k=k: ran.update([k]))
-    made.training_loss(tiny.photos(), tiny.context())
-    assert ran == {0: 1, 1: 1, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2}
+        layer.register_forward_hook(lambda _m, _i, out, k=k: ran.setdefault(k, []).append(len(out)))
+    made.training_loss(photo, tiny.context())
+    one, both = [len(photo)], [2 * len(photo)]
+    assert ran == {0: one, 1: one, 2: both, 3: both, 4: both, 5: both, 6: both}
 
 
 # ---- choices and ablations

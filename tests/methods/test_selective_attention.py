@@ -187,7 +187,11 @@ def test_half_precision_inputs_are_selected_in_single(dtype: torch.dtype) -> Non
     q, k, v = (x.to(dtype) for x in tokens(1, 2, 50, 60, 16))
     out = selective_attention(q, k, v, 30)
     assert out.dtype == dtype
-    assert torch.equal(out, selective_attention(q.float(), k.float(), v.float(), 30).to(dtype))
+    single = selective_attention(q.float(), k.float(), v.float(), 30)
+    torch.testing.assert_close(out.float(), single, rtol=2**-7, atol=2**-7)
+    each = torch.eye(60, dtype=dtype).expand(1, 2, 60, 60)  # what comes out is the weights
+    chosen = selective_attention(q, k, each, 30) > 0
+    assert torch.equal(chosen, selective_attention_reference(q.float(), k.float(), each.float(), 30) > 0)
     assert selective_attention(q, k, v.float(), 30).dtype == torch.float32
     grad = torch.randn_like(out)
     assert all(g.dtype == dtype for g in gradients(selective_attention, q, k, v, 30, grad))
@@ -226,9 +230,13 @@ def test_nan_is_not_hidden() -> None:
 def test_the_selection_of_other_devices_is_that_of_the_cpu() -> None:
     scores = torch.cat([torch.randn(2, 20, 100), torch.randint(0, 5, (2, 20, 100)).float()])
     for kept in (1, 30, 99):
-        by_partition = module._by_partition(scores, kept, torch.empty_like(scores))
-        assert torch.equal(module._by_topk(scores, kept), by_partition)
-        assert torch.equal(scores.sort(descending=True).values[..., kept : kept + 1], by_partition)
+        edges = [scores.new_empty(4, 20, 1) for _ in range(2)]
+        worst = module._by_partition(scores, kept, edges[0], torch.empty_like(scores))
+        assert torch.equal(module._by_topk(scores, kept, edges[1]), worst)
+        assert torch.equal(*edges)
+        in_order = scores.sort(descending=True).values
+        assert torch.equal(in_order[..., kept : kept + 1], edges[0])
+        assert torch.equal(in_order[..., kept - 1 : kept], worst)
 
 
 @pytest.mark.parametrize(

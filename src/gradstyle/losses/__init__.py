@@ -8,6 +8,7 @@ from .identity import IdentityLoss, face_crop
 from .judge import Judge, JudgeConfig, JudgeReport, judge_report
 from .perceptual import LPIPS, FeatureDistance, KerasVGGLoss
 from .pixel import pixel_loss
+from .teacher import Teacher
 
 __all__ = [
     "LPIPS",
@@ -20,6 +21,7 @@ __all__ = [
     "KerasVGGLoss",
     "LazyR1",
     "PathLength",
+    "Teacher",
     "critic_generator_loss",
     "critic_loss",
     "discriminator_loss",

@@ -63,6 +63,17 @@ def unit(feature: Tensor) -> Tensor:
     return feature / (length + 1e-10)  # [N, C, H, W]
 
 
+def unit_distance(a: Tensor, b: Tensor) -> Tensor:
+    """|a / |a| − b / |b||² of each place's channels, and the mean over places, without making the unit vectors:
+    on maps of many places the products of each pair take half the time.
+    """
+    a, b = a.float(), b.float()
+    aa, bb, ab = ((x * y).sum(dim=1) for x, y in ((a, a), (b, b), (a, b)))  # [N, H, W]
+    by_a, by_b = (aa + 1e-10).rsqrt(), (bb + 1e-10).rsqrt()
+    each = aa * by_a.square() + bb * by_b.square() - 2 * ab * by_a * by_b
+    return each.mean(dim=(1, 2))  # [N]
+
+
 class LPIPS(Frozen):
     """Learned perceptual image patch similarity (Zhang et al. 2018), version 0.1: eq. 1 with linear heads.
 
@@ -170,8 +181,7 @@ class FeatureDistance(Frozen):
 
     def distance(self, images: Tensor, targets: Tensor) -> Tensor:
         pairs = zip(self.network.features(images), self.network.features(targets))
-        each = [(unit(a) - unit(b)).square().sum(dim=1).mean(dim=(1, 2)) for a, b in pairs]
-        return torch.stack(each).mean(dim=0)  # [N]
+        return torch.stack([unit_distance(a, b) for a, b in pairs]).mean(dim=0)  # [N]
 
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
         return self.distance(images, targets).mean()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..encoder import Encoder, Taps
 from ..stylegan2 import Canvas, Codes, Generator
-from .method import Inversion, Losses, Method, TrainingContext, fit
+from .method import Inversion, Losses, Method, TrainingContext, fit, map_tensors
 from .selective_attention import SelectiveAttention, sinusoidal_positions
 from .warp import random_perspectives, warp
 
@@ -263,32 +263,27 @@ class GradStyle(Method[GradStyleInversion]):
             # Until the first fusion the streams are one: that part of the generator runs once.
             shared = self.generator.run(self.generator.start(codes), codes, to=self.config.stages[0].layer)
         gate_loss = aligner_loss = photo.new_zeros(())
-
-        canvas, residuals = shared, []
-        for stage in self._stages():
-            canvas = self.generator.run(canvas, codes, to=stage.layer)
-            residual = stage.lacking(taps, canvas.feature)
-            fused, added = stage.fuse(canvas.feature, residual)
-            gate_loss = gate_loss + added.float().abs().mean()  # eq. 5
-            canvas = canvas.replace(fused)
-            residuals.append(residual)
-        reconstruction = self.generator.run(canvas, codes).image
-
         warps = random_perspectives(
             len(photo), context.draws, self.config.warp_distortion, self.config.warp_probability
         )
-        canvas = shared
-        for stage, residual in zip(self._stages(), residuals):
-            truth = residual.detach()  # nothing of this stream reaches W_T, W_f or E_res
-            canvas = self.generator.run(canvas, codes, to=stage.layer)
-            aligned = stage.aligned(warp(truth, warps), canvas.feature)
+
+        # From there on they run side by side, as one batch: first the reconstructions, then the edits.
+        canvas, both = map_tensors(shared, _twice), Codes.cat([codes, codes])
+        for stage in self._stages():
+            canvas = self.generator.run(canvas, both, to=stage.layer)
+            feature, moved = canvas.feature.chunk(2)
+            residual = stage.lacking(taps, feature)
+            truth = residual.detach()  # nothing of the second stream reaches W_T, W_f or E_res
+            aligned = stage.aligned(warp(truth, warps), moved)
             aligner_loss = aligner_loss + (aligned.float() - truth.float()).abs().mean()  # eq. 10
-            canvas = canvas.replace(stage.fuse(canvas.feature, aligned)[0])
-        edited = self.generator.run(canvas, codes).image
+            fused, added = stage.fuse(canvas.feature, torch.cat([residual, aligned.to(residual.dtype)]))
+            gate_loss = gate_loss + added[: len(photo)].float().abs().mean()  # eq. 5
+            canvas = canvas.replace(fused)
+        images = self.generator.run(canvas, both).image
 
         target = fit(photo, self.generator.config.resolution)
         terms = {"gate": gate_loss, "aligner": aligner_loss}
-        for image in (reconstruction, edited):
+        for image in images.chunk(2):
             _add(terms, "l2", (image - target).square().mean())  # eq. 11
             _add(terms, "perceptual", context.perceptual(image, target))  # eq. 12
             _add(terms, "identity", context.identity(image, target))  # eq. 13
@@ -302,7 +297,7 @@ class GradStyle(Method[GradStyleInversion]):
             "gate": self.config.weight_gate,
             "aligner": self.config.weight_aligner if self.config.with_gam else 0.0,
         }  # eq. 15
-        return Losses(terms, weights, fakes=torch.cat([reconstruction, edited]).detach())
+        return Losses(terms, weights, fakes=images.detach())
 
     def _stages(self) -> list[StageModules]:
         return [stage for stage in self.stages if isinstance(stage, StageModules)]
@@ -312,6 +307,10 @@ def _resized(tap: Tensor, side: int) -> Tensor:
     if tap.shape[-1] == side:
         return tap
     return F.interpolate(tap, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def _twice(x: Tensor) -> Tensor:
+    return torch.cat([x, x])
 
 
 def _add(terms: dict[str, Tensor], name: str, value: Tensor) -> None:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import product
 from typing import Any, TypeVar
 
@@ -63,24 +64,29 @@ def selective_attention(q: Tensor, k: Tensor, v: Tensor, keep: float) -> Tensor:
 
 
 class _SelectiveAttention(torch.autograd.Function):
-    """Saves q, k and v alone; the backward pass selects again, so nothing of size L_q x L_k survives."""
+    """Saves q, k and v, and of each row the best score that is not kept; with it the backward pass has the same
+    weights again, so nothing of size L_q x L_k survives."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, kept: int) -> Tensor:
-        ctx.save_for_backward(q, k, v)
-        ctx.kept = kept
-        shape, dtype = (*q.shape[:-1], v.shape[-1]), v.dtype
+        saved, shape, dtype = (q, k, v), (*q.shape[:-1], v.shape[-1]), v.dtype
+        ctx.rounds = all(x.dtype == torch.bfloat16 and x.device.type == "cpu" for x in saved)
         q, k, v = _flat(q, k, v)
-        out = q.new_empty(*q.shape[:-1], v.shape[-1])
+        ties: list[bool] = []
+        out, edges = q.new_empty(*q.shape[:-1], v.shape[-1]), q.new_empty(*q.shape[:-1], 1)
         heads, rows = _chunks(q, k)
 
         def work(chunks: Iterator[tuple[slice, slice]]) -> None:
             room = _room(q[heads[0], rows[-1]], k)
             for h, r in chunks:
-                weights, _ = _weights(q[h, r], k[h], kept, room)
+                weights, _, tied = _weights(q[h, r], k[h], kept, room, edges[h, r])
+                ties.append(tied)
                 torch.bmm(weights, v[h], out=out[h, r])
 
-        _share(work, list(product(heads, rows)), q.device)
+        with _rounding(ctx.rounds):
+            _share(work, list(product(heads, rows)), q.device)
+        ctx.save_for_backward(*saved, edges)
+        ctx.kept, ctx.tied = kept, any(ties)
         return out.view(shape).to(dtype)
 
     @staticmethod
@@ -90,7 +96,7 @@ class _SelectiveAttention(torch.autograd.Function):
                 "selective_attention can be differentiated once, but create_graph=True asks for more; "
                 "use selective_attention_reference"
             )
-        saved = ctx.saved_tensors
+        *saved, edges = ctx.saved_tensors
         q, k, v, grad = _flat(*saved, *grads)
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         scale = 1 / math.sqrt(q.shape[-1])
@@ -100,14 +106,15 @@ class _SelectiveAttention(torch.autograd.Function):
             room = _room(q[heads[0], rows[-1]], k)
             for h in groups:
                 for r in rows:
-                    weights, spare = _weights(q[h, r], k[h], ctx.kept, room)
+                    weights, spare, _ = _weights(q[h, r], k[h], ctx.kept, room, edges[h, r], ctx.tied)
                     dv[h].baddbmm_(weights.mT, grad[h, r])
                     dscores = torch.bmm(grad[h, r], v[h].mT, out=spare).mul_(weights)
                     dscores.sub_(weights.mul_(dscores.sum(dim=-1, keepdim=True))).mul_(scale)
                     torch.bmm(dscores, k[h], out=dq[h, r])
                     dk[h].baddbmm_(dscores.mT, q[h, r])
 
-        _share(work, heads, q.device)
+        with _rounding(ctx.rounds):
+            _share(work, heads, q.device)
         dq, dk, dv = (d.view(x.shape).to(x.dtype) for d, x in zip((dq, dk, dv), saved))
         return dq, dk, dv, None
 
@@ -117,38 +124,51 @@ def _room(q: Tensor, k: Tensor) -> Tensor:
     return q.new_empty(2, *q.shape[:2], k.shape[1])
 
 
-def _weights(q: Tensor, k: Tensor, kept: int, room: Tensor) -> tuple[Tensor, Tensor]:
-    """The weights of eq. 9, [B, rows, L_k], and a tensor of their shape that is free to use."""
+def _weights(
+    q: Tensor, k: Tensor, kept: int, room: Tensor, edge: Tensor, tied: bool | None = None
+) -> tuple[Tensor, Tensor, bool]:
+    """The weights of eq. 9, [B, rows, L_k], a tensor of their shape that is free to use, and `tied`.
+
+    `edge` [B, rows, 1] is the best score of each row that is not kept, and `tied` whether a score that is kept
+    equals it somewhere; both are found here unless `tied` is given.
+    """
     weights, scores = room[:, : q.shape[0], : q.shape[1]]
     torch.bmm(q, k.mT, out=scores)
-    scores.sub_(_best_dropped(scores, kept, spare=weights))  # kept ones are now above 0; softmax sees no shift
-    open_places = kept - (scores > 0).sum(dim=-1, keepdim=True, dtype=torch.int32)
-    if open_places.any():  # equal scores at the edge: the first keys stay
+    if tied is None:
+        tied = _find_edge(scores, kept, edge, spare=weights)
+    scores.sub_(edge)  # kept ones are now above 0; softmax sees no shift
+    if tied:  # the first keys stay
+        open_places = kept - (scores > 0).sum(dim=-1, keepdim=True, dtype=torch.int32)
         equal = scores == 0
         surplus = equal & (equal.cumsum(dim=-1, dtype=torch.int32) > open_places)
         scores.masked_fill_(surplus.logical_or_(scores < 0), -math.inf)
     else:
         F.threshold(scores, 0.0, -math.inf, inplace=True)
     torch.softmax(scores.mul_(1 / math.sqrt(q.shape[-1])), dim=-1, out=weights)
-    return weights, scores
+    return weights, scores, tied
 
 
-def _best_dropped(scores: Tensor, kept: int, spare: Tensor) -> Tensor:
-    """The largest score of each row that is not kept, [B, rows, 1]."""
+def _find_edge(scores: Tensor, kept: int, edge: Tensor, spare: Tensor) -> bool:
+    """Write the largest score of each row that is not kept; true if a score that is kept equals it."""
     if scores.device.type == "cpu" and not torch.compiler.is_compiling():
-        return _by_partition(scores, kept, spare)
-    return _by_topk(scores, kept)
+        worst = _by_partition(scores, kept, edge, spare)
+    else:
+        worst = _by_topk(scores, kept, edge)
+    return bool((worst == edge).any())
 
 
-def _by_partition(scores: Tensor, kept: int, spare: Tensor) -> Tensor:
-    """numpy's partition: on a CPU six times faster than torch's topk."""
+def _by_partition(scores: Tensor, kept: int, edge: Tensor, spare: Tensor) -> Tensor:
+    """numpy's partition: on a CPU six times faster than torch's topk. Gives the worst score that is kept."""
     place = scores.shape[-1] - kept - 1
     spare.copy_(scores).numpy().partition(place, axis=-1)
-    return spare[..., place : place + 1].clone()
+    edge.copy_(spare[..., place : place + 1])
+    return spare[..., place + 1 :].amin(dim=-1, keepdim=True)
 
 
-def _by_topk(scores: Tensor, kept: int) -> Tensor:
-    return scores.topk(kept + 1, dim=-1, sorted=False).values.amin(dim=-1, keepdim=True)
+def _by_topk(scores: Tensor, kept: int, edge: Tensor) -> Tensor:
+    best = scores.topk(kept + 1, dim=-1).values
+    edge.copy_(best[..., kept:])
+    return best[..., kept - 1 : kept]
 
 
 def _flat(*tensors: Tensor) -> Iterator[Tensor]:
@@ -204,6 +224,28 @@ def _threads(count: int, process: int) -> ThreadPoolExecutor:
     ready.wait()
     torch.set_num_threads(count)  # what threads started later will find
     return pool
+
+
+_lock = threading.Lock()
+_before: list[str] = []  # what each that is in found the setting to be
+
+
+@contextmanager
+def _rounding(rounds: bool) -> Iterator[None]:
+    """Matrix products of float32 round their inputs to bfloat16 and nothing else, three times as fast on a CPU that
+    computes in it. For queries and keys that were bfloat16 already it changes no score."""
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)
+    if not rounds or matmul is None or torch.compiler.is_compiling():
+        yield
+        return
+    with _lock:  # the setting is the process's
+        _before.append(matmul.fp32_precision)
+        matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        with _lock:
+            matmul.fp32_precision = _before.pop()
 
 
 class SelectiveAttention(nn.Module):

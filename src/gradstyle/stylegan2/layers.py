@@ -64,7 +64,9 @@ def activate(x: Tensor, clamp: float | None) -> Tensor:
     x = F.leaky_relu_(x, 0.2)
     if clamp is None:
         return x
-    return x.clamp(-clamp, clamp) if x.requires_grad else x.clamp_(-clamp, clamp)  # the gradient needs what was there
+    if x.requires_grad:
+        return F.hardtanh(x, -clamp, clamp)  # clamp, whose gradient takes one kernel and not four
+    return x.clamp_(-clamp, clamp)
 
 
 class EqualLinear(nn.Module):

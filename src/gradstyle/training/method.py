@@ -132,7 +132,8 @@ class MethodTraining(Trainable[MethodRecipe]):
         self.optimisers = {"method": recipe.make_optimiser(learning)}
         self.synced: nn.Module
         self.synced, self.step_method = engine.prepare(MethodPass(self.method), self.optimisers["method"])
-        self.context = TrainingContext(*open_losses(self.inputs, recipe.losses, engine.device), draws=self.draws)
+        compare = open_losses(self.inputs, recipe.losses, engine.device, self.bundle)
+        self.context = TrainingContext(*compare, draws=self.draws)
 
         self.discriminator: GroupedDiscriminator | None = None
         if self.adversarial and getattr(config, self.adversarial):
@@ -157,7 +158,8 @@ class MethodTraining(Trainable[MethodRecipe]):
     # ---- a step
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
-        parts, self.context.step = batch.photos.chunk(self.recipe.loop.parts), batch.step
+        photos = batch.photos.contiguous(memory_format=torch.channels_last)
+        parts, self.context.step = photos.chunk(self.recipe.loop.parts), batch.step
         learning_mode(self.method, self.recipe.freeze_statistics)
         fakes: list[Tensor] = []
         if self.discriminator is not None:

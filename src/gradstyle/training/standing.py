@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from ..bundles import Bundle, BundleError
 from ..bundles.bundle import fingerprint
 from ..edits import Edit
 from ..encoder.e4e import fit
-from ..losses import LPIPS, FeatureDistance, IdentityLoss, Judge, KerasVGGLoss
+from ..losses import LPIPS, FeatureDistance, IdentityLoss, Judge, KerasVGGLoss, Teacher
 from ..losses.frozen import Frozen
 from ..methods.method import Compare
 from ..stylegan2 import Discriminator, Generator
 from .loop import Setup
+from .passes import place
 
 log = logging.getLogger(__name__)
 
@@ -92,26 +94,41 @@ class NoDistance(Frozen):
         return images.new_zeros(())
 
 
-def open_losses(inputs: Mapping[str, str], recipe: LossesRecipe, device: torch.device) -> tuple[Compare, Compare]:
-    """Perceptual and identity distances: of published files where they are given, else of the teacher."""
+def open_losses(
+    inputs: Mapping[str, str], recipe: LossesRecipe, device: torch.device, bundle: Bundle | None = None
+) -> tuple[Compare, Compare]:
+    """Perceptual and identity distances: of published files where they are given, else of the teacher.
+
+    Without either, the maps of the bundle's discriminator are compared, which knows the domain without labels.
+    """
     perceptual: nn.Module | None = None
     identity: nn.Module | None = None
     if teacher := inputs.get("teacher"):
-        network = Judge.open(teacher)
+        network = Teacher(Judge.open(teacher))
         perceptual, identity = FeatureDistance(network), IdentityLoss(network.embed, crop=None)
         identity.network = network  # or it would not move to the device
     if file := inputs.get("perceptual"):
         perceptual = _perceptual(recipe.perceptual, file, inputs.get("heads"))
     if file := inputs.get("identity"):
         identity = _identity(file, recipe.face_crop)
+    if perceptual is None and bundle is not None and "discriminator" in bundle:
+        _tell_once("no network for the perceptual term: the maps of the bundle's discriminator are compared")
+        perceptual = FeatureDistance(DiscriminatorFeatures(_discriminator(bundle)))
     missing = [name for name, found in (("perceptual", perceptual), ("identity", identity)) if found is None]
     if missing:
-        log.warning(
-            "no network for the %s term: it is left out, and pixels alone are compared. "
-            "Train one with `gradstyle train teacher` and give --teacher FILE, or give published weights",
-            " and the ".join(missing),
+        _tell_once(
+            f"no network for the {' and the '.join(missing)} term, which is left out: where there are labels, "
+            "train one with `gradstyle train teacher` and give --teacher FILE, or give published weights"
         )
-    return (perceptual or NoDistance()).to(device), (identity or NoDistance()).to(device)
+    perceptual, identity = perceptual or NoDistance(), identity or NoDistance()
+    for each in (perceptual, identity):
+        place(each, device)
+    return perceptual, identity
+
+
+@functools.cache
+def _tell_once(text: str) -> None:
+    log.warning(text)
 
 
 def _perceptual(network: Literal["alex", "vgg", "keras-vgg"], file: str, heads: str | None) -> nn.Module:
@@ -135,6 +152,17 @@ def _identity(file: str, crop: bool) -> IdentityLoss:
 # ---- the discriminator
 
 
+class DiscriminatorFeatures(nn.Module):
+    """What a discriminator sees in pictures of any size."""
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        return self.discriminator.features(fit(images, self.discriminator.config.resolution))
+
+
 class GroupedDiscriminator(nn.Module):
     """A discriminator whose minibatch deviation is that of consecutive rows, so that a batch dealt out to
     processes has the groups of the joined one; pictures of another size are brought to its own."""
@@ -151,7 +179,7 @@ class GroupedDiscriminator(nn.Module):
                 "change loop.batch or loop.parts"
             )
         strided = images.reshape(-1, group, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
-        scores: Tensor = self.discriminator(strided)
+        scores: Tensor = self.discriminator(strided.contiguous(memory_format=torch.channels_last))
         return scores.reshape(group, -1).T.flatten()  # [N]
 
 
@@ -167,6 +195,11 @@ def open_discriminator(bundle: Bundle, inputs: Mapping[str, str]) -> GroupedDisc
             f"{name} has no discriminator, against which this method learns: "
             "give --discriminator FILE, or set the weight of the adversarial term to 0"
         )
-    made = Discriminator(source.config("discriminator"))
-    made.load_state_dict(source.state("discriminator", torch.float32))
-    return GroupedDiscriminator(made)
+    return GroupedDiscriminator(_discriminator(source))
+
+
+def _discriminator(bundle: Bundle) -> Discriminator:
+    """One of its own, which may learn or not."""
+    made = Discriminator(bundle.config("discriminator"))
+    made.load_state_dict(bundle.state("discriminator", torch.float32))
+    return made
