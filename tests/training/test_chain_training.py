@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pictures import Silent, draw_pictures
 
 from gradstyle.bundles import Bundle
+from gradstyle.directions.faces import FaceFrame
+from gradstyle.directions.find import wishes
 from gradstyle.losses import Judge
 from gradstyle.training import chain, pieces
 from gradstyle.training.launch import trainable
@@ -39,7 +42,7 @@ def test_all_is_trained_in_one_budget_and_in_pieces(tmp_path: Path):
     assert logs and all(file.read_text().startswith(log) for file, log in logs.items())  # gone on with, not begun again
     assert any("teacher" in said and "beside training" in said for said in last.said)
     ended = json.loads((folder / "chain.json").read_text())
-    assert tuple(ended["done"]) == chain.STAGES and not ended["failed"]
+    assert tuple(ended["done"]) == chain.TRAINED and not ended["failed"]
     bundle = Bundle.load(folder / "bundle")
     assert {"generator", "encoder", "discriminator", "judge", *chain.METHODS} == set(bundle)
     assert Bundle.load(folder / "generator" / "bundle").fingerprint == bundle.fingerprint
@@ -53,7 +56,7 @@ def test_all_is_trained_in_one_budget_and_in_pieces(tmp_path: Path):
     for name in bundle.methods:
         method = whole.method(name)
         assert bool(method.render(method.invert(photos)).isfinite().all()), name
-    for stage in chain.STAGES:
+    for stage in chain.TRAINED:
         kept = {file.name for file in made if file.parent.name == stage}
         assert kept == {"recipe.toml", "run.json", "log.jsonl", "preview.png"}
     for judge in chain.JUDGES:
@@ -75,6 +78,29 @@ def test_a_method_that_fails_costs_no_other(tmp_path: Path):
     assert list(state["failed"]) == ["gradstyle"] and "diverged at step 1" in state["failed"]["gradstyle"]
     assert any("gradstyle failed" in line for line in said.said)
     assert set(Bundle.load(tmp_path / "chain" / "bundle").methods) == {"e4e", "styleres", "sdic", "hfgi"}
+
+
+def test_edits_are_found_with_the_teacher_and_kept_in_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_faces(generator: object) -> None:
+        raise ValueError("none")
+
+    monkeypatch.setattr(FaceFrame, "of", no_faces)
+    data = draw_pictures(tmp_path / "data", 64)
+    recipe = tmp_path / "mine.toml"
+    asked = 'edits = ["light=bright", "dark=-bright", "smile=Smiling"]\nedit_samples = 300\n'
+    tiny = (chain.recipes.FOLDER / "tiny.toml").read_text()
+    recipe.write_text(tiny.replace("[all.shares]", f"[all]\n{asked}\n[all.shares]"))
+    few = [f"{stage}.loop.images=16" for stage in chain.TRAINED]
+    common = {"labels": "labels.csv", "overrides": [*few, SPLIT], "cache": tmp_path / "cache", "device": "cpu"}
+    said = Silent()
+    assert chain.run(tmp_path / "chain", said, data, str(recipe), 5.0, **common)  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "chain" / "chain.json").read_text())["done"] == list(chain.STAGES)
+    bundle = Bundle.load(tmp_path / "chain" / "bundle")
+    assert set(bundle.edits) == {"light", "dark"} == {*bundle.sliders} | {*bundle.failed_edits}
+    light, dark = (bundle.edits[name].w for name in ("light", "dark"))
+    assert light is not None and dark is not None
+    assert float(F.cosine_similarity(light.flatten(), dark.flatten(), dim=0)) < -0.2
+    assert any(line.startswith("edit light: ") for line in said.said)
 
 
 def test_a_generator_that_diverges_stops_the_chain(tmp_path: Path):
@@ -122,6 +148,8 @@ def test_a_recipe_has_all_that_a_chain_needs(recipe: str):
     for stage in chain.Chain("data", recipe, 1.0, labels).stages:
         assert getattr(shares, stage) > 0
         chain.recipes.load(trainable(stage).Recipe, stage, recipe)
+    wanted = chain.recipes.load(chain.ChainRecipe, "all", recipe).edits
+    assert len(wishes(wanted)) >= 8 if labels else not wanted
 
 
 def test_time_that_a_stage_leaves_goes_to_the_next_ones():

@@ -1,10 +1,10 @@
-"""The whole chain under one budget of time: judges, generator, encoder, methods; resumable in pieces.
+"""The whole chain under one budget of time: judges, generator, encoder, methods, edits; resumable in pieces.
 
 Everything lies in one folder:
 
 chain.json    what was asked for, the time spent on each stage, the stages that are done and those that failed
 STAGE/        a run for each stage, as `gradstyle train STAGE` makes it
-bundle/       the generator, the encoder, all methods and the judge
+bundle/       the generator, the encoder, all methods, the edits and the judge
 export/       the results in half precision, packed into files no larger than asked
 """
 
@@ -33,7 +33,8 @@ from .run import INFO, LOG, RECIPE, Run, read_log
 
 STATE = "chain.json"
 JUDGES, METHODS = ("teacher", "judge"), ("gradstyle", "styleres", "sdic", "hfgi")
-STAGES = ("teacher", "generator", "judge", "encoder", *METHODS)  # a generator may learn from the teacher too
+TRAINED = ("teacher", "generator", "judge", "encoder", *METHODS)  # a generator may learn from the teacher too
+STAGES = (*TRAINED, "edits")
 SNAPSHOT_MINUTES = 2.0  # the longest time between two, whatever the recipe says: rented machines go away
 WRITTEN_EVERY = 5.0  # seconds between two notes of the time spent
 WORTH = 0.05  # of a piece: with less of it left no stage is begun, as that takes time too
@@ -53,6 +54,7 @@ class Shares:
     styleres: float = 8
     sdic: float = 8
     hfgi: float = 8
+    edits: float = 3  # what is set aside: they take what they take
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class ChainRecipe(Recipe):
     loop: LoopRecipe = field(default_factory=LoopRecipe)  # each stage has its own
     shares: Shares = field(default_factory=Shares)
     labels: str | None = None  # the table that the judges learn from; without it there are no judges
+    edits: tuple[str, ...] = ()  # "smile=Smiling", "age=-Young": found with the teacher, if it knows the attribute
+    edit_samples: int = 10_000  # pictures that are scored for them
 
 
 @dataclass
@@ -71,6 +75,7 @@ class Chain:
     minutes: float
     labels: str | None = None
     start: str | None = None  # weights that the generator begins with
+    edits: list[str] = field(default_factory=list)  # to be found
     overrides: dict[str, list[str]] = field(default_factory=dict)  # by stage
     spent: dict[str, float] = field(default_factory=dict)  # seconds, by stage
     done: list[str] = field(default_factory=list)
@@ -93,7 +98,8 @@ class Chain:
 
     @property
     def stages(self) -> list[str]:
-        return [stage for stage in STAGES if self.labels is not None or stage not in JUDGES]
+        without = () if self.labels is not None else (*JUDGES, "edits")
+        return [stage for stage in STAGES if stage not in without and (self.edits or stage != "edits")]
 
     def seconds_left(self, stage: str, shares: Mapping[str, float]) -> float:
         """What a stage may still take: its share of all that its predecessors have left, less what it has had."""
@@ -182,18 +188,22 @@ def _train_stages(
             seconds = min(seconds, rest)
         first = False
         meter.say(f"{stage}: {seconds / 60:.1f} minutes")
-        clock = Clock(chain, folder, stage, meter)
+        clock, stopped = Clock(chain, folder, stage, meter), False
         try:
-            stopped = _train(chain, folder, stage, seconds, cache, device, clock, opener)
-        except (ValueError, RuntimeError) as error:  # of one method: that is no reason to lose the others
-            if stage not in METHODS:
+            if stage == "edits":
+                _find_edits(chain, folder, asked.edit_samples, device, clock)
+            else:
+                stopped = _train(chain, folder, stage, seconds, cache, device, clock, opener)
+        except (ValueError, RuntimeError, ImportError) as error:  # no reason to lose what does not stand on it
+            if stage not in (*METHODS, "edits"):
                 raise
             chain.failed[stage] = str(error)
             meter.say(f"{stage} failed and is left out: {error}")
             continue
         finally:
             clock.note()
-        if stopped or (chain.seconds_left(stage, shares) > 0 and not _complete(folder, stage)):
+        ended = stage == "edits" or chain.seconds_left(stage, shares) <= 0 or _complete(folder, stage)
+        if stopped or not ended:
             meter.say(f"stopped in {stage}: call again to go on")
             return False
         chain.done.append(stage)
@@ -212,12 +222,14 @@ def _begin(
 ) -> Chain:
     chain = Chain.read(folder)
     start_at = None if start_weights is None else str(start_weights.absolute())
+    recipe = str(Path(recipe).absolute()) if recipe.endswith(".toml") else recipe
     if chain is None:
         if data is None or not recipe or minutes is None:
             raise ValueError(f"{folder} holds no chain yet: to begin one give the data, --recipe and --minutes")
         asked = recipes.load(ChainRecipe, "all", recipe)
-        chain = Chain(str(data.absolute()), recipe, minutes, labels or asked.labels, start_at, _by_stage(overrides))
-        for stage in chain.stages:  # what is wrong with a recipe is said before hours are spent
+        labels, given, edits = labels or asked.labels, _by_stage(overrides), list(asked.edits)
+        chain = Chain(str(data.absolute()), recipe, minutes, labels, start_at, edits, given)
+        for stage in filter(TRAINED.__contains__, chain.stages):  # what is wrong is said before hours are spent
             loaded = recipes.load(trainable(stage).Recipe, stage, recipe, chain.overrides.get(stage, []))
             if getattr(loaded, "critic_weight", 0) and chain.labels is None:
                 raise ValueError(
@@ -260,12 +272,12 @@ def _by_stage(overrides: Sequence[str]) -> dict[str, list[str]]:
     for override in overrides:
         stage, dot, rest = override.partition(".")
         if stage == "data":
-            for each in STAGES:
+            for each in TRAINED:
                 found.setdefault(each, []).append(override)
-        elif stage in STAGES and dot:
+        elif stage in TRAINED and dot:
             found.setdefault(stage, []).append(rest)
         else:
-            raise ValueError(f"--set {override}: begin with data or a stage, one of {', '.join(STAGES)}")
+            raise ValueError(f"--set {override}: begin with data or a stage, one of {', '.join(TRAINED)}")
     return found
 
 
@@ -307,6 +319,33 @@ def _train(
     return outcome.signal is not None
 
 
+def _find_edits(chain: Chain, folder: Path, samples: int, device: str | None, meter: Meter) -> None:
+    """Edits of the generator, found with the teacher and measured by the judge. A killed one goes on."""
+    from ..directions import find
+
+    teacher, judge = (folder / stage / trainable(stage).result for stage in JUDGES)
+    known = Judge.open(teacher).config.attributes
+    wanted = [wish for wish in chain.edits if wish.partition("=")[2].lstrip("-") in known]
+    if not wanted:
+        raise ValueError(f"the labels have none of the attributes of {', '.join(chain.edits)}")
+    bundle = Bundle.load(folder / "encoder" / "bundle")
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    cache = folder / "edits" / "scores"
+    told = [time.monotonic()]
+
+    def tell(what: str, done: int, of: int) -> None:
+        if time.monotonic() - told[0] >= WRITTEN_EVERY:
+            told[0] = time.monotonic()
+            meter.say(f"edits: {what}, {done:,} of {of:,}")
+
+    found = find(bundle, wanted, teacher, judge, samples, meter=tell, cache=cache, device=where)
+    found.put(bundle)
+    bundle.save(folder / "edits" / "bundle", overwrite=True)
+    for name in found.edits:
+        why = "; ".join(found.reports[name].get("reasons", []))
+        meter.say(f"edit {name}: {'a slider' if name in found.sliders else f'no slider, {why}'}")
+
+
 def _overrides(chain: Chain, stage: str) -> list[str]:
     given = chain.overrides.get(stage, [])
     loop = recipes.load(trainable(stage).Recipe, stage, chain.recipe, given).loop
@@ -332,6 +371,8 @@ def summary(chain: Chain, folder: Path) -> list[str]:
                 f"{stage:10} {spent / 60:5.1f} minutes, {spent - trained:.0f} s of them beside training, "
                 f"{images:,} images, {images / max(trained, 1e-9):.3g}/s"
             )
+        elif stage in chain.spent:
+            lines.append(f"{stage:10} {spent / 60:5.1f} minutes")
         if stage in chain.failed:
             lines.append(f"{stage:10} failed: {chain.failed[stage]}")
     return lines
@@ -353,6 +394,9 @@ def _assemble(folder: Path, meter: Meter) -> None:
     judge = folder / "judge" / trainable("judge").result
     if judge.is_file():
         bundle.put("judge", Judge.open(judge))
+    if (folder / "edits" / "bundle").is_dir():
+        own = Bundle.load(folder / "edits" / "bundle")
+        bundle.put_edits(own.edits, own.sliders, own.failed_edits)
     bundle.name = folder.absolute().name
     bundle.save(folder / "bundle", overwrite=True)
     meter.say(f"the bundle is {folder / 'bundle'}: {', '.join(bundle)}")
@@ -369,7 +413,7 @@ def export(folder: Path, largest: int) -> list[Path]:
     if (folder / "bundle").is_dir():
         Bundle.load(folder / "bundle").save(whole / "bundle", torch.float16)
     shutil.copyfile(folder / STATE, whole / STATE)
-    for stage in STAGES:
+    for stage in TRAINED:
         file = folder / stage / trainable(stage).result
         if stage in JUDGES and file.is_file():
             Judge.open(file).save(whole / file.name, torch.float16)
