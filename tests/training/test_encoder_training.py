@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pair import gradients
 from pictures import Silent, draw_pictures, make_bundle, make_teacher
 
 from gradstyle.bundles import Bundle
-from gradstyle.training import snapshot
+from gradstyle.training import snapshot, standing
 from gradstyle.training.launch import Request, export, start
 from gradstyle.training.loop import Budget, Diverged
+from gradstyle.training.standing import LossesRecipe
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +141,28 @@ def test_divergence_names_the_term_and_leaves_the_last_good_snapshot(place: Path
     assert export(tmp_path / "run", tmp_path / "bundle")
 
 
-def test_without_a_network_to_compare_with_it_says_so(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    asked = request(place, tmp_path / "run", "loop.images=8")
+def test_without_a_network_to_compare_with_it_takes_the_discriminator_and_says_so(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    standing._tell_once.cache_clear()
+    asked = vars(request(place, tmp_path / "run", "loop.images=8"))
     meter = Silent()
-    start(Request(**{**vars(asked), "inputs": {"bundle": str(place / "bundle")}}), Budget(), meter)
-    assert "pixels alone" in caplog.text and meter.terms[0]["perceptual"] == 0
+    start(Request(**{**asked, "inputs": {"bundle": str(place / "bundle")}}), Budget(), meter)
+    assert "discriminator are compared" in caplog.text and "identity term" in caplog.text
+    assert meter.terms[0]["perceptual"] > 0 and meter.terms[0]["identity"] == 0
+    bare = Bundle.load(place / "bundle")
+    alone = Bundle("alone")
+    alone.put_state("generator", bare.config("generator"), bare.state("generator"))
+    alone.save(tmp_path / "alone")
+    asked |= {"out": tmp_path / "other", "inputs": {"bundle": str(tmp_path / "alone")}}
+    start(Request(**asked), Budget(), meter)
+    assert "perceptual and the identity term, which is left out" in caplog.text
+    assert meter.terms[-1]["perceptual"] == 0
+
+
+def test_a_discriminators_maps_tell_how_far_pictures_are_apart(place: Path):
+    compare, _ = standing.open_losses({}, LossesRecipe(), torch.device("cpu"), Bundle.load(place / "bundle"))
+    photos = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    near, far = (float(compare(photos, photos + step * photos.flip(3))) for step in (0.05, 0.5))
+    assert float(compare(photos, photos)) < 1e-6 < near < far
+    assert float(compare(F.interpolate(photos, scale_factor=2.0), photos)) < 1e-3  # of any size

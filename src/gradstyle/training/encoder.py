@@ -81,7 +81,8 @@ class EncoderTraining(Trainable[EncoderRecipe]):
         self.discriminator = LatentDiscriminator(shapes.w_dim).to(engine.device)
         self.loss = EncoderLoss(self.generator, self.encoder, recipe.loss)
         self.discriminator_loss = LatentDiscriminatorLoss(self.generator, recipe.loss, engine.gather)
-        self.context = TrainingContext(*open_losses(self.inputs, recipe.losses, engine.device), draws=self.draws)
+        compare = open_losses(self.inputs, recipe.losses, engine.device, self.bundle)
+        self.context = TrainingContext(*compare, draws=self.draws)
 
         self.modules = {"encoder": self.encoder, "discriminator": self.discriminator}
         self.optimisers = {
