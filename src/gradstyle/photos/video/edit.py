@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..photo import Photo
 from .reading import Clip, Still, open_clip
 from .smooth import REACH, around, weights
 from .track import Cuts, Follower, bounds
-from .work import CHUNK, Found, Planned, Work
+from .work import Found, Planned, Work
 from .writing import QUALITY, Format, Segment, check_video_name, join, recoded
 
 T = TypeVar("T")
@@ -99,10 +99,10 @@ def edit_video(
         "form": asdict(form),
     }
     work = Work(target, key)
-    if work.total is None:
+    if work.total is None or not all(work.found(chunk) for chunk in range(work.chunks)):
         _search(clip, work, None if options.aligned else follower(), tell)
     painter = Painter(method, edits, domain, options)
-    before = next((k for k in range(work.chunks) if not work.finished(k)), work.chunks) * CHUNK
+    before = next((k for k in range(work.chunks) if not work.finished(k)), work.chunks) * work.length
     _draw(clip, work, painter, form, options, tell)
     metadata = {k: v for k, v in clip.metadata.items() if k.lower() in KEPT}
     metadata["comment"] = "; ".join(filter(None, [metadata.get("comment"), note or "edited with GradStyle"]))
@@ -121,20 +121,20 @@ KEPT = ("title", "artist", "comment", "date", "creation_time", "location", "copy
 
 def _search(clip: Clip, work: Work, follow: Follower | None, tell: Tell) -> None:
     cuts, chunk, rows, seen, count = Cuts(), 0, [], False, 0
-    while (done := work.found(chunk)) is not None and len(done) == CHUNK:
+    while (done := work.found(chunk)) is not None and len(done) == work.length:
         chunk, seen = chunk + 1, seen or bool(done.known.any())
         if follow is not None and done.known[-1]:
             follow.last = bounds(done.landmarks[-1])
     for still in clip.read():
         count, cut = still.index + 1, cuts(still.small())
-        if still.index < chunk * CHUNK:
+        if still.index < chunk * work.length:
             continue
         if follow is None:
             rows.append((still.time, cut, True, np.zeros((68, 2))))
         else:
-            face = follow(still.pixels(), cut)
+            face = follow(still.pixels(exact=False), cut)
             rows.append((still.time, cut, face is not None, np.zeros((68, 2)) if face is None else face.landmarks))
-        if len(rows) == CHUNK:
+        if len(rows) == work.length:
             seen |= _keep(work, chunk, rows)
             chunk, rows = chunk + 1, []
         tell("finding the face", count, max(clip.frames, count))
@@ -209,12 +209,13 @@ def _draw(clip: Clip, work: Work, painter: Painter, form: Format, options: Optio
     chunk = next((k for k in range(work.chunks) if not work.finished(k)), None)
     if chunk is None:
         return
-    first = chunk * CHUNK
+    first = chunk * work.length
     total = work.total or 0
     batch = max(1, min(8, HELD // (clip.width * clip.height * 3)))
     items = _planned(clip, work, options, max(0, first - REACH))
     drawn = _painted(_calmed(_coded(items, painter, batch), options.codes), painter, batch, first)
-    for chunk, group in _by_chunk(item for item in drawn if item[0].still.index >= first):
+    done = (each for each in drawn if each[0].still.index >= first)
+    for chunk, group in groupby(done, key=lambda each: each[0].still.index // work.length):
         flicker = Flicker()
         edited = 0
         with Segment(work.segment(chunk), clip, form) as segment:
@@ -236,9 +237,9 @@ def _planned(clip: Clip, work: Work, options: Options, start: int) -> Iterator[I
     for still in clip.read():
         if still.index < start or still.index >= (work.total or 0):
             continue
-        if not plans or still.index % CHUNK == 0:
-            plans = work.plan(still.index // CHUNK, float(clip.time_base), options.landmarks)[0]
-        plan = plans[still.index % CHUNK]
+        if not plans or still.index % work.length == 0:
+            plans = work.plan(still.index // work.length, float(clip.time_base), options.landmarks)[0]
+        plan = plans[still.index % work.length]
         run += not plan.joined
         yield Item(still, plan, run if plan.landmarks is not None else -1)
 
@@ -372,10 +373,6 @@ def _report(clip: Clip, work: Work, target: Path, went_on_from: int) -> Report:
 def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
     while group := list(islice(items, size)):
         yield group
-
-
-def _by_chunk(drawn: Iterable[Drawn]) -> Iterator[tuple[int, Iterator[Drawn]]]:
-    return groupby(drawn, key=lambda each: each[0].still.index // CHUNK)
 
 
 def _digest(path: Path) -> str:

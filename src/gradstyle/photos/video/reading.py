@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,14 +12,15 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..framing import Pixels
 
 MOST_PIXELS = 8192 * 4608  # of a frame: 8K
-MOST_PIXELS_SHOWN = f"{MOST_PIXELS / 1e6:.0f} million pixels"
 # What films lie in. Not the text formats that FFmpeg also plays, nor the playlists, which open other files.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,gif"
 SCALER = 0x4 | 0x2000 | 0x40000  # FFmpeg's bicubic, with all chroma and rounding that does not drift
+PLANAR = re.compile(r"yuvj?4\d\dp(\d+le)?$")
 HD_LINES = 720  # a file that does not say which colours it has is BT.709 from here on, BT.601 below
 
 
@@ -85,7 +87,7 @@ class Clip:
     path: Path
     width: int  # as stored, before it is turned
     height: int
-    pixel_format: str
+    pixel_format: str  # of its frames as they are read: planes of luma and chroma
     time_base: Fraction
     rate: Fraction  # on average
     frames: int  # about: as its header says, or as its length and rate tell; 0: neither does
@@ -114,7 +116,17 @@ class Clip:
                 )
             time = frame.pts if frame.pts is not None else (0 if last is None else last + usual)
             last = time if last is None else max(time, last + 1)
-            yield Still(index, last, frame, self)
+            yield Still(index, last, self._planar(frame), self)
+
+    def _planar(self, frame: Any) -> Any:
+        if frame.format.name == self.pixel_format:
+            return frame
+        return frame.reformat(
+            format=self.pixel_format,
+            interpolation=SCALER,
+            dst_colorspace=_matrix(self.colours.space),
+            dst_color_range=self.colours.range,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,19 +142,19 @@ class Still:
     def seconds(self) -> float:
         return float(self.time * self.clip.time_base)
 
-    def pixels(self) -> Pixels:
-        """Upright RGB, [H, W, 3]."""
+    def pixels(self, exact: bool = True) -> Pixels:
+        """Upright RGB, [H, W, 3]; not exact, it is a level too dark, and there eight times sooner."""
         colours = self.clip.colours
         rgb = self.picture.reformat(
             format="rgb24",
-            interpolation=SCALER,
+            interpolation=SCALER if exact else SCALER & 0xFF,
             src_colorspace=_matrix(colours.space),
             src_color_range=colours.range,
             dst_color_range=2,
         )
         return np.ascontiguousarray(self.clip.turn.upright(rgb.to_ndarray()))
 
-    def small(self, width: int = 64) -> np.ndarray[Any, np.dtype[np.int16]]:
+    def small(self, width: int = 64) -> npt.NDArray[np.int16]:
         """A thumbnail to compare frames by, as stored."""
         height = max(1, round(width * self.picture.height / self.picture.width))
         shrunk = self.picture.reformat(width, height, "rgb24", interpolation="AREA")
@@ -150,14 +162,15 @@ class Still:
 
     def with_pixels(self, pixels: Pixels, before: Pixels) -> Still:
         """The frame with what differs between two upright pictures of it drawn in; all else keeps its very bytes."""
-        changed = self.clip.turn.stored(np.asarray((pixels != before).any(axis=2), np.uint8))
-        rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
-        if not len(rows):
+        after, before = (self.clip.turn.stored(each) for each in (pixels, before))
+        rows = _span((after != before).reshape(len(after), -1).any(axis=1))
+        if rows is None:
             return self
-        stored = np.ascontiguousarray(self.clip.turn.stored(pixels))
-        drawn = self._picture(stored)
-        _keep_around(drawn, self.picture, (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1))
-        return replace(self, picture=drawn)
+        columns = _span((after[slice(*rows)] != before[slice(*rows)]).any(axis=(0, 2)))
+        assert columns is not None
+        (top, bottom), (left, right) = _grown(rows, len(after)), _grown(columns, after.shape[1])
+        part = self._picture(np.ascontiguousarray(after[top:bottom, left:right]))
+        return replace(self, picture=_patched(self.picture, part, top, left, rows, columns))
 
     def upright(self) -> Any:
         """The picture turned to what is seen, for a file that cannot say that it is to be turned."""
@@ -186,53 +199,48 @@ def open_clip(path: Path) -> Clip:
     with _opened(path) as container:
         stream = _film(path, container)
         context = stream.codec_context
-        if context.width * context.height > MOST_PIXELS:
-            raise BadVideo(
-                f"{path}: its frames are {context.width}×{context.height}, more than {MOST_PIXELS_SHOWN}: reduce it"
-            )
         audio = tuple(other.codec_context.name for other in container.streams.audio if other.codec_context)
         kinds = {other.type for other in container.streams if other.type != "audio" and other.index != stream.index}
         length, rate = stream.duration, stream.average_rate or stream.guessed_rate or Fraction(25)
         seconds = length * stream.time_base if length else Fraction(container.duration or 0, av.time_base)
         metadata = {**container.metadata}
+        proportion = context.sample_aspect_ratio or Fraction(1)
         base, counted = stream.time_base, stream.frames
     with contextlib.closing(_decoded(path)) as frames:
         first = next(frames, None)
     if first is None:
-        raise BadVideo(f"{path}: none of its frames can be decoded: it is cut off or damaged")
+        most = f"{MOST_PIXELS / 1e6:.0f} million pixels"
+        raise BadVideo(f"{path}: none of its frames can be decoded: cut off, damaged, or larger than {most}")
     shape = first.width, first.height
     unsaid = 1 if first.height >= HD_LINES else 6
     space = first.colorspace if first.colorspace not in (0, 2, 3) else unsaid
-    full = 2 if first.color_range == 2 or first.format.name.startswith(("yuvj", "rgb", "bgr", "gbr", "pal")) else 1
+    pixels = _planar_format(first)
+    full = 2 if pixels == first.format.name and (first.color_range == 2 or pixels.startswith("yuvj")) else 1
     return Clip(
         path=path,
         width=shape[0],
         height=shape[1],
-        pixel_format=first.format.name,
+        pixel_format=pixels,
         time_base=base,
         rate=rate,
         frames=counted or round(seconds * rate),
         counted=counted,
         turn=_turn(first),
         colours=Colours(space, full, int(first.color_primaries), int(first.color_trc)),
-        shape=stream_shape(first, context),
+        shape=proportion,
         audio=audio,
         dropped=tuple(sorted(kinds)),
         metadata=metadata,
     )
 
 
-def stream_shape(frame: Any, context: Any) -> Fraction:
-    return context.sample_aspect_ratio or Fraction(1)
-
-
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """The container, from this one file alone and of kinds that hold films."""
     av = library()
-    limits = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+    limits = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(MOST_PIXELS)}
     try:
-        container = av.open(f"file:{path.absolute()}", metadata_errors="replace", container_options=limits)
+        container = av.open(f"file:{path.absolute()}", metadata_errors="replace", options=limits)
     except (av.FFmpegError, ValueError) as error:
         raise BadVideo(f"{path}: not a video, or one that is cut off before its frames ({_reason(error)})") from error
     with container:
@@ -270,6 +278,15 @@ def _decoded(path: Path) -> Generator[Any, None, None]:
             yield from stream.decode(None)
 
 
+def _planar_format(frame: Any) -> str:
+    """The frame's own format, or what it is brought to: a plane each for luma and chroma, so that parts are put in."""
+    if PLANAR.match(frame.format.name):
+        return str(frame.format.name)
+    even = frame.width % 2 == 0 and frame.height % 2 == 0
+    deep = max(part.bits for part in frame.format.components) > 8
+    return f"{'yuv420p' if even else 'yuv444p'}{'10le' * deep}"
+
+
 def _turn(frame: Any) -> Turn:
     for data in (frame.side_data[place] for place in range(len(frame.side_data))):
         if data.type.name == "DISPLAYMATRIX":
@@ -282,18 +299,34 @@ def _matrix(space: int) -> int:
     return {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}.get(space, 5)
 
 
-def _keep_around(drawn: Any, source: Any, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-    """Put the source's bytes into all of a frame but a rectangle, rounded outward to whole chroma pixels."""
-    for plane, kept in zip(drawn.planes, source.planes):
-        down, across = drawn.height / plane.height, drawn.width / plane.width
-        wide = plane.width * (plane.line_size // plane.width if plane.line_size >= 2 * plane.width else 1)
-        mine = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, :wide]
-        theirs = np.frombuffer(kept, np.uint8).reshape(kept.height, -1)[:, :wide]
-        top, bottom = int(rows[0] // down), int(-(-rows[1] // down))
-        each = wide // plane.width
-        left, right = int(columns[0] // across) * each, int(-(-columns[1] // across)) * each
-        mine[:top], mine[bottom:] = theirs[:top], theirs[bottom:]
-        mine[:, :left], mine[:, right:] = theirs[:, :left], theirs[:, right:]
+def _span(flags: npt.NDArray[np.bool_]) -> tuple[int, int] | None:
+    """From the first that is set to behind the last."""
+    places = np.flatnonzero(flags)
+    return (int(places[0]), int(places[-1]) + 1) if len(places) else None
+
+
+def _grown(span: tuple[int, int], most: int) -> tuple[int, int]:
+    """With what the scaler's filter looks at around it, on whole chroma pixels."""
+    return max(0, span[0] // 8 * 8 - 8), min(most, -(-span[1] // 8) * 8 + 8)
+
+
+def _patched(source: Any, part: Any, top: int, left: int, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
+    """A copy of a frame with some rows and columns, rounded outward to chroma pixels, from a part of its format."""
+    made = library().VideoFrame(source.width, source.height, source.format.name)
+    for new, old, patch in zip(made.planes, source.planes, part.planes):
+        down, across = round(source.height / old.height), round(source.width / old.width)
+        to, fro, over = (_bytes(plane, 1 + (source.format.components[0].bits > 8)) for plane in (new, old, patch))
+        to[:] = fro
+        here = slice(rows[0] // down, -(-rows[1] // down)), slice(columns[0] // across, -(-columns[1] // across))
+        to[here] = over[tuple(slice(s.start - at, s.stop - at) for s, at in zip(here, (top // down, left // across)))]
+    made.colorspace, made.color_range = source.colorspace, source.color_range
+    return made
+
+
+def _bytes(plane: Any, each: int) -> npt.NDArray[np.uint8]:
+    """A plane's bytes [height, width, bytes of a sample]."""
+    lines = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+    return lines[:, : plane.width * each].reshape(plane.height, plane.width, each)
 
 
 def _reason(error: Exception) -> str:

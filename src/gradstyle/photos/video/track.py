@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..faces import SURE, Box, Face, Pixels, Points, find_faces, landmarks_in
+from ..faces import FACE, SURE, Box, Face, Pixels, Points, find_faces, landmarks_in
 from .smooth import Flags, Numbers, Values
 
 Find = Callable[[Pixels], list[Face]]
@@ -42,11 +42,8 @@ class Cuts:
         difference = float(np.abs(small - self.last).mean())
         usual = float(np.median(self.lately)) if self.lately else 0.0
         self.last = small
-        if difference > max(CUT, CUT_TIMES * usual):
-            self.lately.clear()
-            return True
         self.lately.append(difference)
-        return False
+        return difference > max(CUT, CUT_TIMES * usual)
 
 
 class Follower:
@@ -84,16 +81,17 @@ class Follower:
         share, at, score = max(((overlap(each, box), each, score) for each, score in found), default=(0.0, box, 0.0))
         if share < LEAST_OVERLAP:
             return None
-        left, top, right, bottom = at
-        width, height = right - left, bottom - top
+        # Cut out once, at the size at which landmarks are read.
+        window, scale, corner = view(pixels, at, round(FACE * VIEW))
+        left, top = VIEW / 2 * FACE - FACE / 2, VIEW / 2 * FACE - FACE / 2
         marks = [
-            self.mark(pixels, (left + x * width, top + y * height, right + x * width, bottom + y * height))
+            self.mark(window, (left + x * FACE, top + y * FACE, left + (1 + x) * FACE - 1, top + (1 + y) * FACE - 1))
             for x, y in SHAKES
         ]
-        return Face(at, np.mean(marks, axis=0), score)
+        return Face(at, (np.mean(marks, axis=0) + 0.5) * scale - 0.5 + corner, score)
 
 
-def view(pixels: Pixels, box: Box) -> tuple[Pixels, float, Points]:
+def view(pixels: Pixels, box: Box, size: int = WINDOW) -> tuple[Pixels, float, Points]:
     """The part of a frame around a box, reduced or enlarged to a small square; how many of the frame's pixels one of
     its is, and where its first pixel lies."""
     left, top, right, bottom = box
@@ -101,8 +99,8 @@ def view(pixels: Pixels, box: Box) -> tuple[Pixels, float, Points]:
     corner = np.array([(left + right - side) / 2, (top + bottom - side) / 2]).round()
     x, y, whole = int(corner[0]), int(corner[1]), max(2, round(side))
     part = Image.fromarray(pixels).crop((x, y, x + whole, y + whole))  # black outside of the frame
-    taken = part.resize((WINDOW, WINDOW), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(taken), whole / WINDOW, corner
+    taken = part.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(taken), whole / size, corner
 
 
 def grown(box: Box, scale: float, corner: Points) -> Box:

@@ -66,6 +66,7 @@ class Work:
 
     def __init__(self, target: Path, key: dict[str, Any]) -> None:
         self.folder = target.with_name(f".{target.name}.gradstyle")
+        self.length = CHUNK
         self.total: int | None = None
         plan = self._read("plan.json")
         if plan is None or plan.get("key") != json.loads(json.dumps(key)):
@@ -101,7 +102,7 @@ class Work:
 
     @property
     def chunks(self) -> int:
-        return -(-(self.total or 0) // CHUNK)
+        return -(-(self.total or 0) // self.length)
 
     def finished(self, chunk: int) -> bool:
         return self.segment(chunk).is_file() and self.measured(chunk) is not None

@@ -26,8 +26,8 @@ KINDS = {
     ".webm": ("webm", "libvpx-vp9", "libvpx-vp9", "libopus"),
 }
 OPTIONS = {
-    "libx264": {"preset": "medium"},
-    "libx265": {"preset": "medium", "x265-params": "bframes=0:log-level=error"},
+    "libx264": {"preset": "faster"},
+    "libx265": {"preset": "faster", "x265-params": "bframes=0:log-level=error"},
     "libvpx-vp9": {"deadline": "good", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0", "b": "0"},
 }
 
