@@ -1,7 +1,25 @@
 """Where edits come from, and what they are worth."""
 
-from .find import Found, find
+from .components import ganspace, sefa
+from .examples import from_examples
+from .files import load_edit, save_edit
+from .find import Found, find, measure_edits
 from .samples import Samples, score_samples
 from .scorers import FunctionScorer, JudgeScorer, Labels, PoseScorer
 
-__all__ = ["Found", "FunctionScorer", "JudgeScorer", "Labels", "PoseScorer", "Samples", "find", "score_samples"]
+__all__ = [
+    "Found",
+    "FunctionScorer",
+    "JudgeScorer",
+    "Labels",
+    "PoseScorer",
+    "Samples",
+    "find",
+    "from_examples",
+    "ganspace",
+    "load_edit",
+    "measure_edits",
+    "save_edit",
+    "score_samples",
+    "sefa",
+]

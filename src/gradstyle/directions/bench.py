@@ -86,6 +86,11 @@ class Bench:
         seen = [self.sees(scorer, self.pictures(edit.apply(codes))) for edit in edits]
         return {name: torch.stack([each[name] for each in seen]) for name in scorer.attributes}
 
+    def moved(self, edit: Edit, attribute: str, codes: Codes) -> float:
+        """Half of what lies between the edit and its reverse, as the scorer sees it."""
+        back, there = self.taught([-edit, edit], codes, attribute)[attribute]
+        return float((there - back).nanmean()) / 2
+
     @torch.inference_mode()
     def look(self, edit: Edit, amounts: Sequence[float], attribute: str, independent: bool) -> Seen:
         """Amounts −1 and 1 are looked at by everyone, the others only by who judges the attribute."""

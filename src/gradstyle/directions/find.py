@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..bundles import Bundle, Slider
 from ..edits import Edit
+from ..stylegan2 import Generator
 from . import bench as benches
 from .bench import Bench, bench_of
 from .boundary import SHARE, boundary, choose_given, conditioned, gains
@@ -94,27 +95,8 @@ def find(
     of the other edits that would go along. `layers` are the codes that move; without it, they are measured.
     """
     asked = wishes(wanted)
-    generator = bundle.generator(device=device)
-    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    teacher = None if scorer is None else as_scorer(scorer, device)
-    needs_pose = any(wish.attribute in POSE for wish in asked)
-    if teacher is None and not all(wish.attribute in POSE for wish in asked):
-        raise ValueError(
-            "a scorer is needed: a teacher's file (gradstyle train teacher), a table of labels, a function"
-        )
-    if needs_pose and not (teacher is not None and set(POSE) <= set(teacher.attributes)):
-        if isinstance(teacher, Labels):
-            raise ValueError(f"{teacher.title} does not know yaw and pitch: find them in a run of their own")
-        teacher = with_pose(teacher, generator)
-    assert teacher is not None
-    if unknown := [w.attribute for w in asked if w.attribute not in teacher.attributes]:
-        raise ValueError(
-            f"{teacher.title} does not know {', '.join(unknown)}; it knows {', '.join(teacher.attributes)}"
-        )
+    generator, teacher, looking = _eyes(bundle, asked, scorer, judge, device)
     drawn = score_samples(generator, teacher, samples, seed, truncation, cache, meter)
-    looking = None if judge is None else as_scorer(judge, device)
-    if isinstance(looking, Labels):
-        raise ValueError("a judge looks at pictures: a table of labels cannot")
     eye: Scorer | None = looking if isinstance(teacher, Labels) else teacher
     boundaries = {wish.attribute: boundary(drawn, wish.attribute, share, seed) for wish in asked}
     for name in given or ():
@@ -134,18 +116,9 @@ def find(
         direction = conditioned(own.normal, [boundaries[name].normal for name in chosen])
         if wish.reverse:
             direction = -direction
-        report = Report(
-            wish.name,
-            wish.attribute,
-            wish.reverse,
-            "interfacegan",
-            teacher.title,
-            *_judging(wish, looking, teacher),
-            samples=int((~drawn.of(wish.attribute).isnan()).sum()),
-            seed=seed,
-            accuracy=own.accuracy,
-            given=chosen,
-        )
+        seen = int((~drawn.of(wish.attribute).isnan()).sum())
+        report = _report(wish, "interfacegan", teacher, looking, seen, seed)
+        report.accuracy, report.given = own.accuracy, chosen
         watched = [w.attribute for w in asked if w.attribute != wish.attribute]
         edit, slider = settle(bench, generator.config.codes, drawn, direction, report, watched, layers, kept, limits)
         found.edits[wish.name] = replace(edit, generator=bundle.fingerprint)
@@ -175,48 +148,144 @@ def settle(
         report.layers, report.unit = list(layers or (0, count - 1)), along
         return Edit(report.name, on_layers(direction * along, layers or (0, count - 1), count)), None
     sign = -1.0 if report.reverse else 1.0
-    few = bench.codes[:LAYER_CODES]
     try:
         if layers is None:
-            own, others = layer_effects(bench, direction * along, report.attribute, few)
+            own, others = layer_effects(bench, direction * along, report.attribute, bench.codes[:LAYER_CODES])
             layers = choose_layers(sign * own, others, kept)
         offset = on_layers(direction, layers, count)
-        report.layers, report.unit = list(layers), calibrate(bench, offset, report, sign, along)
+        report.layers = list(layers)
+        report.unit = calibrate(bench, Edit(report.name, offset), report, sign, along)
     except ValueError as error:
         report.layers, report.unit = list(layers or (0, count - 1)), along
         report.reasons = [str(error)]
         return Edit(report.name, on_layers(direction * along, layers or (0, count - 1), count)), None
     edit = Edit(report.name, offset * report.unit)
+    return edit, _measured(bench, edit, report, watched, limits)
+
+
+def measure_edits(
+    bundle: Bundle,
+    wanted: Mapping[str, str] | Sequence[str],
+    scorer: Scoring | None = None,
+    judge: Scoring | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+    meter: Meter | None = None,
+    *,
+    codes: int = benches.CODES,
+    limits: Thresholds | None = None,
+    cache: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> Found:
+    """Give a unit, a report and a slider to edits that the bundle has: published ones, components, edits of words.
+
+    An edit that moves its attribute down is turned around. Which codes it moves stays as it is.
+    """
+    asked = wishes(wanted)
+    if missing := [wish.name for wish in asked if wish.name not in bundle.edits]:
+        raise ValueError(
+            f"bundle {bundle.name!r} has no edit {missing[0]!r}; it has {', '.join(bundle.edits) or 'none'}"
+        )
+    generator, teacher, looking = _eyes(bundle, asked, scorer, judge, device)
+    if isinstance(teacher, Labels):
+        raise ValueError("a table of labels says nothing about edited pictures: give a teacher's file or a function")
+    drawn = score_samples(generator, teacher, samples, seed, 1.0, cache, meter)
+    bench = bench_of(bundle, teacher, drawn.spread, looking, seed, device, codes)
+    found = Found({}, {}, {})
+    for number, wish in enumerate(asked):
+        if meter is not None:
+            meter(f"measuring {wish.name}", number, len(asked))
+        edit = bundle.edits[wish.name]
+        report = _report(wish, "measured as it was", teacher, looking, len(drawn), seed)
+        moving = [] if edit.w is None else edit.w.abs().sum(dim=1).nonzero()[:, 0].tolist()
+        report.layers = [moving[0], moving[-1]] if moving and edit.w is not None and len(edit.w) > 1 else []
+        sign = -1.0 if wish.reverse else 1.0
+        try:
+            slope = bench.moved(edit * _small(edit, drawn), wish.attribute, bench.codes[:LAYER_CODES])
+            edit = replace(edit if sign * slope > 0 else -edit, name=wish.name)
+            report.unit = calibrate(bench, edit, report, sign, _small(edit, drawn))
+        except ValueError as error:
+            report.reasons = [str(error)]
+            found.edits[wish.name], found.reports[wish.name] = edit, report.to_json()
+            continue
+        edit = replace(edit * report.unit, name=wish.name)
+        found.edits[wish.name] = edit
+        slider = _measured(bench, edit, report, [w.attribute for w in asked if w.attribute != wish.attribute], limits)
+        found.reports[wish.name] = report.to_json()
+        if slider is not None:
+            found.sliders[wish.name] = slider
+    if meter is not None:
+        meter("measuring", len(asked), len(asked))
+    return found
+
+
+def _small(edit: Edit, drawn: Samples) -> float:
+    """How often an edit is one standard deviation of the codes along it; styles have no such scale here."""
+    if edit.w is None or not (length := float(edit.w.norm(dim=1).max())):
+        return 1.0
+    way = edit.w[edit.w.norm(dim=1).argmax()] / length
+    return float(((drawn.w - drawn.w.mean(dim=0)) @ way).std()) / length
+
+
+def _measured(bench: Bench, edit: Edit, report: Report, watched: list[str], limits: Thresholds | None) -> Slider | None:
     measure(bench, edit, report, watched, limits)
     if report.reasons:
-        return edit, None
+        return None
     about = f"{report.attribute}{', reversed' if report.reverse else ''}"
-    return edit, Slider(report.low, report.high, group_of(report.attribute), about, report.to_json())
+    return Slider(report.low, report.high, group_of(report.attribute), about, report.to_json())
 
 
-def calibrate(bench: Bench, offset: Tensor, report: Report, sign: float, along: float) -> float:
+def calibrate(bench: Bench, edit: Edit, report: Report, sign: float, along: float) -> float:
     """How long amount 1 is, so that it moves the attribute by one standard deviation, as the scorer sees it."""
     unit = along
-    few = bench.codes[: 2 * LAYER_CODES]
     for _ in range(TRIES):
-        both = [Edit("back", offset * -unit), Edit("there", offset * unit)]
-        back, there = bench.taught(both, few, report.attribute)[report.attribute]
-        moved = sign * float((there - back).nanmean()) / 2
+        moved = sign * bench.moved(edit * unit, report.attribute, bench.codes[: 2 * LAYER_CODES])
         if not moved > 0.05:
-            raise ValueError(
-                f"it does not move {report.attribute}: {moved:+.2f} for {unit / along:.1f} of the codes' own"
-            )
+            far = unit / along
+            raise ValueError(f"it does not move {report.attribute}: by {moved:+.2f} over {far:.1f} of the codes' own")
         unit *= min(max(1 / moved, 1 / 3), 3.0)
         if unit > FURTHEST_UNIT * along:
             raise ValueError(f"it hardly moves {report.attribute}: amount 1 would be far outside of the codes")
     return unit
 
 
-def _judging(wish: Wish, looking: Scorer | None, teacher: Scorer | Labels) -> tuple[str, bool]:
-    """Who says what an edit does, and whether that is someone else than who taught it."""
-    if looking is None or wish.attribute not in looking.attributes:
-        return teacher.title, False
-    return looking.title, looking.identity != teacher.identity
+def _eyes(
+    bundle: Bundle, asked: Sequence[Wish], scorer: Scoring | None, judge: Scoring | None, device: torch.device | str
+) -> tuple[Generator, Scorer | Labels, Scorer | None]:
+    """The generator, who teaches, and who judges."""
+    generator = bundle.generator(device=device)
+    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = None if scorer is None else as_scorer(scorer, device)
+    needs_pose = any(wish.attribute in POSE for wish in asked)
+    if teacher is None and not all(wish.attribute in POSE for wish in asked):
+        raise ValueError(
+            "a scorer is needed: a teacher's file (gradstyle train teacher), a table of labels, a function"
+        )
+    if needs_pose and not (teacher is not None and set(POSE) <= set(teacher.attributes)):
+        if isinstance(teacher, Labels):
+            raise ValueError(f"{teacher.title} does not know yaw and pitch: find them in a run of their own")
+        teacher = with_pose(teacher, generator)
+    assert teacher is not None
+    if unknown := [wish.attribute for wish in asked if wish.attribute not in teacher.attributes]:
+        raise ValueError(
+            f"{teacher.title} does not know {', '.join(unknown)}; it knows {', '.join(teacher.attributes)}"
+        )
+    looking = None if judge is None else as_scorer(judge, device)
+    if isinstance(looking, Labels):
+        raise ValueError("a judge looks at pictures: a table of labels cannot")
+    return generator, teacher, looking
+
+
+def _report(
+    wish: Wish, source: str, teacher: Scorer | Labels, looking: Scorer | None, samples: int, seed: int
+) -> Report:
+    """Who found it, who says what it does, and whether that is someone else."""
+    known = looking is not None and wish.attribute in looking.attributes
+    judge = looking.title if looking is not None and known else teacher.title
+    independent = looking is not None and known and looking.identity != teacher.identity
+    return Report(
+        wish.name, wish.attribute, wish.reverse, source, teacher.title, judge, independent, samples=samples, seed=seed
+    )
 
 
 def group_of(attribute: str) -> str:
