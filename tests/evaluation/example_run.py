@@ -35,7 +35,7 @@ METRICS = (
 PLACES = (0.5, 1.0, 1.5, 2.0)
 KINDS = {
     "reconstruction": ("",),
-    "editing": ("smile=+2", "smile=-2", "age=+2", *(f"smile=matched:{x}" for x in PLACES)),
+    "editing": ("smile=+2", "smile=-2", "age=+2", *(f"smile=matched:{x}" for x in PLACES), "smile=area:+"),
 }
 
 
@@ -49,7 +49,8 @@ def values(kind: str, count: int, seed: int = 0, methods: tuple[str, ...] = tupl
     hard = draws.normal(0, 1, count)
     made: Values = {}
     for condition in KINDS[kind]:
-        asked = float(condition.partition(":")[2] or 1.6) if condition else 0.0
+        place = condition.partition(":")[2].strip("+")
+        asked = float(place or 1.6) if condition else 0.0
         for method in methods:
             lost = 1.4 - STRENGTH[method]
             kept = 1 / (1 + np.exp(1.5 * lost - 2 + 0.5 * asked * lost - 0.5 * hard - draws.normal(0, 0.3, count)))
@@ -65,7 +66,7 @@ def curves(found: tuple[Row, ...]) -> tuple[Curve, ...]:
     """Of the matched places, with identity alone."""
     made = []
     for method in dict.fromkeys(row.method for row in found):
-        at = [r for r in found if r.method == method and ":" in r.condition and r.metric == "identity"]
+        at = [r for r in found if r.method == method and "matched" in r.condition and r.metric == "identity"]
         means = tuple(r.mean or 0.0 for r in at)
         lows, highs = tuple(r.low or 0.0 for r in at), tuple(r.high or 0.0 for r in at)
         if at:

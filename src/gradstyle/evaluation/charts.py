@@ -77,7 +77,8 @@ def whisker(mean: float, low: float, high: float, least: float, most: float, col
         return ""
     left, middle, right = (3 + 94 * (min(max(v, least), most) - least) / (most - least) for v in (low, mean, high))
     return (
-        f'<svg class="whisker c{colour}" viewBox="0 0 100 8" preserveAspectRatio="xMinYMid" aria-hidden="true">'
+        f'<svg class="whisker c{colour % COLOURS}" viewBox="0 0 100 8" preserveAspectRatio="xMinYMid" '
+        f'aria-hidden="true">'
         f'<path class="rail" d="M0 4H100"/>'
         f'<path class="range" d="M{left:.1f} 4H{right:.1f}"/><circle cx="{middle:.1f}" cy="4" r="3"/></svg>'
     )
@@ -85,7 +86,7 @@ def whisker(mean: float, low: float, high: float, least: float, most: float, col
 
 def marker(colour: int, x: float, y: float, size: float = 4) -> str:
     """The sign of a method at a place."""
-    kind, s = MARKERS[colour % COLOURS], size
+    kind, s = MARKERS[(colour + colour // COLOURS) % COLOURS], size
     if kind == "circle":
         return f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="{s * 0.9:g}"/>'
     outline = {
@@ -201,7 +202,7 @@ def _svg(height: float, label: str, parts: Sequence[str]) -> str:
 
 
 def _dash(colour: int) -> str:
-    dash = DASHES[colour % COLOURS]
+    dash = DASHES[(colour + colour // COLOURS) % COLOURS]
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 

@@ -13,11 +13,11 @@ import math
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from .charts import Curve, Strip, curves, key, strips, whisker
-from .report import ARROWS, Report, Table, figure, flat, interval, probability, said
-from .store import SOURCE, Metric, Row
+from .charts import COLOURS, Curve, Strip, curves, key, strips, whisker
+from .report import ARROWS, Report, Table, figure, flat, group_of, interval, listed, probability, said
+from .store import PICTURES, SOURCE, Metric, Row
 
 PICTURE_BYTES = 8 << 20  # of all pictures in a page
 PICTURE_SIDES = (512, 384, 256, 192, 128)
@@ -46,7 +46,7 @@ def page(report: Report) -> str:
     )
     facts = "".join(f"<li>{escape(name)} <b>{escape(value)}</b></li>" for name, value in report.facts.items())
     findings = "".join(
-        f'<li class="c{report.colour(method)}"><b>{escape(method)}</b> {escape(text)}</li>'
+        f'<li class="{tint(report, method)}"><b>{escape(method)}</b> {escape(text)}</li>'
         for method, text in report.findings()
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
@@ -76,11 +76,15 @@ form-action 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'
 </main>
 <footer>This page loads nothing and sends nothing. The same figures are beside it as report.md and report.json; every \
 value of every photo is in values.csv.</footer>
-<script type="application/json" id="data">{_data(report, sheets.photos)}</script>
+<script type="application/json" id="data">{_data(report, sheets)}</script>
 <script>{script}</script>
 </body>
 </html>
 """
+
+
+def tint(report: Report, method: str) -> str:
+    return f"c{report.colour(method) % COLOURS}"
 
 
 def _digest(text: str) -> str:
@@ -92,13 +96,17 @@ def _condition_picker(report: Report) -> str:
         return ""
     groups: dict[str, list[str]] = {}
     for condition in report.conditions:
-        groups.setdefault(condition.partition("=")[0], []).append(condition)
-    choices = "".join(
-        f'<optgroup label="{escape(group)}">'
-        + "".join(f"<option>{escape(each)}</option>" for each in members)
-        + "</optgroup>"
-        for group, members in groups.items()
-    )
+        group = group_of(condition)
+        edit = condition.partition("=")[0] if "=" in condition else "no edit"
+        groups.setdefault({"matched": f"{edit}, matched", "area": "areas"}.get(group, edit), []).append(condition)
+    first = report.first_condition
+    choices = ""
+    for group, members in groups.items():
+        options = [
+            f'<option value="{escape(each)}"{" selected" * (each == first)}>{escape(report.named(each))}</option>'
+            for each in members
+        ]
+        choices += f'<optgroup label="{escape(group)}">{"".join(options)}</optgroup>'
     return f'<label hidden>Condition <select id="condition">{choices}</select></label>'
 
 
@@ -138,7 +146,7 @@ def table_html(report: Report, table: Table, attribute: str) -> str:
     cells: dict[str, list[str]] = {name: [] for name in names}
     for column in table.columns:
         better = column.metric.better
-        small = f"<small>{better} is better {ARROWS[better]}</small>" if better else ""
+        small = f"<small>{ARROWS[better]} is better</small>" if better else ""
         head.append(
             f'<th scope="col" data-better="{better or "higher"}" title="{escape(column.metric.about)}">'
             f'<button type="button">{escape(column.title)}</button>{small}</th>'
@@ -150,7 +158,7 @@ def table_html(report: Report, table: Table, attribute: str) -> str:
         for name in names:
             cells[name].append(_cell(report, column.cells.get(name), digits, least, most))
     body = "".join(
-        f'<tr class="c{report.colour(name)}" data-colour="{report.colour(name)}">'
+        f'<tr class="{tint(report, name)}" data-colour="{report.colour(name) % COLOURS}">'
         f'<th scope="row" data-value="{escape(name)}">{key(report.colour(name))}{escape(name)}</th>'
         f"{''.join(cells[name])}</tr>"
         for name in names
@@ -167,11 +175,9 @@ def table_html(report: Report, table: Table, attribute: str) -> str:
 def _cell(report: Report, row: Row | None, digits: int, least: float, most: float) -> str:
     if row is None or row.mean is None or math.isnan(row.mean):
         return '<td class="none">–</td>'
-    badge = (
-        '<span class="badge">★ best</span>' if row.best else '<span class="badge">≈</span>' if report.level(row) else ""
-    )
+    badge = '<span class="badge">★</span>' if row.best else '<span class="badge">≈</span>' if report.level(row) else ""
     lines = [interval(row, digits), "" if row.p is None else probability(row.p)]
-    lines.append(f"{row.missing:,} missing" if row.missing else "")
+    lines.append(report.fewer(row))
     low, high = (row.mean if end is None else end for end in (row.low, row.high))
     best, over = ' class="best"' if row.best else "", f' title="n = {row.n:,}"' if row.n else ""
     return (
@@ -193,8 +199,8 @@ def agreement(report: Report) -> str:
         f"<tr>{''.join(f'<td>{escape(said(line.get(name)))}</td>' for name in names)}</tr>" for line in lines
     )
     return (
-        '<div class="card figures"><h3>Do two judges order the methods alike?</h3><div class="scroll"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
+        f'<details class="card figures"><summary>{escape(report.agreed())}</summary><div class="scroll"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
     )
 
 
@@ -203,7 +209,7 @@ def agreement(report: Report) -> str:
 
 def legend(report: Report) -> str:
     keys = "".join(
-        f'<li><button type="button" class="c{report.colour(name)}" data-colour="{report.colour(name)}" '
+        f'<li><button type="button" class="{tint(report, name)}" data-colour="{report.colour(name) % COLOURS}" '
         f'aria-pressed="false">{key(report.colour(name))}{escape(name)}</button></li>'
         for name in report.methods
     )
@@ -257,14 +263,15 @@ def _spread(report: Report, table: Table, dots: int) -> str:
                 low, high = (row.mean if end is None else end for end in (row.low, row.high))
                 rows.append(Strip(name, report.colour(name), values, row.mean, low, high))
         if drawn := strips(rows, f"{metric.title} by method", dots):
-            better = f" <small>{metric.better} is better {ARROWS[metric.better]}</small>" if metric.better else ""
+            better = f" <small>{ARROWS[metric.better]} is better</small>" if metric.better else ""
             figures.append(
                 f'<figure class="card"><figcaption>{escape(metric.title)}{better}</figcaption>{drawn}</figure>'
             )
     if not figures:
         return ""
     title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
-    return f'<div data-condition="{escape(table.title)}">{title}<div class="plots">{"".join(figures)}</div></div>'
+    at = escape(table.condition or "")
+    return f'<div data-condition="{at}">{title}<div class="plots">{"".join(figures)}</div></div>'
 
 
 # ---- pictures
@@ -275,8 +282,14 @@ class Sheets:
 
     def __init__(self, report: Report) -> None:
         self.report = report
-        files = {(p.photo, p.method, p.condition): report.folder / p.file for p in report.record.pictures}
+        files = {
+            (p.photo, p.method, p.condition): report.folder / p.file for p in report.record.pictures if inside(p.file)
+        }
         files = {at: file for at, file in files.items() if file.is_file()}
+        drawn = list(dict.fromkeys(method for _, method, _ in files if method != SOURCE))
+        conditions = list(dict.fromkeys(at for _, method, at in files if method != SOURCE))
+        self.alone = drawn[0] if len(drawn) == 1 and len(conditions) > 1 else None  # its conditions stand side by side
+        self.columns = {at: report.named(at) for at in conditions} if self.alone else {}
         first = list(dict.fromkeys(photo for photo, _, _ in files))[:SHEET_PHOTOS]
         self.side, self.lossless = room([file for (photo, _, _), file in files.items() if photo in set(first)])
         self.photos: list[str] = []
@@ -299,33 +312,30 @@ class Sheets:
             f"{len(self.photos)}{of} photos. Drag the divider, or use the arrow keys; "
             "a picture of the sheet goes beside the source."
         )
-        sheets = "".join(self._sheet(condition) for condition in report.conditions)
+        if self.alone:
+            sheets = self._sheet(None, [(name, self.alone, at) for at, name in self.columns.items()])
+        else:
+            sheets = "".join(self._sheet(at, [(m, m, at) for m in report.methods]) for at in report.conditions)
         return f'<h2>Side by side</h2><p class="lead">{lead}</p>{VIEWER}{sheets}'
 
-    def _sheet(self, condition: str) -> str:
-        report = self.report
-        methods = [name for name in report.methods if any((p, name, condition) in self.uris for p in self.photos)]
-        if not methods and condition:
+    def _sheet(self, condition: str | None, columns: Sequence[tuple[str, str, str]]) -> str:
+        """Photos down; across what the columns name by method and condition. None: the sheet is of all conditions."""
+        columns = [each for each in columns if any((photo, *each[1:]) in self.uris for photo in self.photos)]
+        if not columns:
             return ""
-        metric = next(iter(report.metrics_of(condition)), None)
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in (SOURCE, *methods))
+        metrics = {at: next(iter(self.report.metrics_of(at)), None) for _, _, at in columns}
+        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in (SOURCE, *(name for name, _, _ in columns)))
         rows = []
         for photo in self.photos:
-            cells = [self._source(photo)]
-            for name in methods:
-                cells.append(self._picture(photo, name, condition, metric))
+            cells = [self._source(photo), *(self._picture(photo, *each, metrics[each[2]]) for each in columns)]
             rows.append(f'<tr><th scope="row" title="{escape(photo)}">{escape(photo)}</th>{"".join(cells)}</tr>')
-        caption = (
-            f"{condition}: {metric.title} below"
-            if metric and condition
-            else f"{metric.title} below"
-            if metric
-            else condition
-        )
+        below = listed(sorted({metric.title for metric in metrics.values() if metric}) or [""])
+        caption = ": ".join(filter(None, [self.report.named(condition or ""), f"{below} below" if below else ""]))
+        at = "" if condition is None else f' data-condition="{escape(condition)}"'
         return (
-            f'<div class="card sheet" data-condition="{escape(condition)}"><div class="scroll"><table><thead><tr>'
+            f'<div class="card sheet"{at}><div class="scroll"><table><thead><tr>'
             f'<th scope="col"></th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-            + (f'<p class="note">{escape(caption)}</p>' if caption else "")
+            + (f'<p class="note">{escape(caption if condition is not None else f"{below} below")}</p>' if below else "")
             + "</div>"
         )
 
@@ -338,22 +348,24 @@ class Sheets:
             f'{inside} alt="{escape(photo)}" decoding="async"></button></td>'
         )
 
-    def _picture(self, photo: str, name: str, condition: str, metric: Metric | None) -> str:
-        uri = self.uris.get((photo, name, condition))
+    def _picture(self, photo: str, name: str, method: str, condition: str, metric: Metric | None) -> str:
+        uri = self.uris.get((photo, method, condition))
         if uri is None:
             return '<td class="none">–</td>'
-        value = self.report.values.get((name, condition, metric.name), {}).get(photo) if metric else None
-        said = (
-            f'<span class="value">{figure(value, self.report.decimals(metric.name))}</span>'
-            if metric and value is not None
-            else ""
-        )
-        index = self.photos.index(photo)
+        value = self.report.values.get((method, condition, metric.name), {}).get(photo) if metric else None
+        shown = "" if metric is None or value is None else figure(value, self.report.decimals(metric.name))
+        at = "" if self.alone else condition
         return (
-            f'<td><button type="button" class="tile"><img data-photo="{index}" data-method="{escape(name)}" '
-            f'data-at="{escape(condition)}" src="{uri}" alt="{escape(f"{photo}, {name}")}" decoding="async">'
-            f"</button>{said}</td>"
+            f'<td><button type="button" class="tile"><img data-photo="{self.photos.index(photo)}" '
+            f'data-method="{escape(name)}" data-at="{escape(at)}" src="{uri}" alt="{escape(f"{photo}, {name}")}" '
+            f'decoding="async"></button>' + (f'<span class="value">{shown}</span></td>' if shown else "</td>")
         )
+
+
+def inside(file: str) -> bool:
+    """A run may come from anyone: what it names is shown only from among its own pictures."""
+    path = PurePosixPath(file)
+    return path.parts[:1] == (PICTURES,) and ".." not in path.parts
 
 
 VIEWER = """<div class="card viewer" hidden>
@@ -441,8 +453,9 @@ def provenance(report: Report) -> str:
     )
 
 
-def _data(report: Report, shown: Sequence[str]) -> str:
+def _data(report: Report, sheets: Sheets) -> str:
     """What the script draws: the ends of each metric, and the values of the photos that are shown."""
+    shown = sheets.photos
     photos = {photo: i for i, photo in enumerate(shown)}
     found: dict[str, dict[int, dict[str, list[list[list[float | int | None]]]]]] = {}
     values: dict[str, dict[int, dict[str, list[float | None]]]] = {}
@@ -457,10 +470,14 @@ def _data(report: Report, shown: Sequence[str]) -> str:
             for method in report.methods:
                 row = [report.values.get((method, condition, m.name), {}).get(photo) for m in report.metrics]
                 if any(v is not None for v in row):
-                    values.setdefault(condition, {}).setdefault(photos[photo], {})[method] = [_plain(v) for v in row]
+                    at, name = ("", sheets.columns.get(condition)) if sheets.alone else (condition, method)
+                    if name is not None:
+                        values.setdefault(at, {}).setdefault(photos[photo], {})[name] = [_plain(v) for v in row]
     data = {
         "methods": report.methods,
         "source": SOURCE,
+        "columns": list(sheets.columns.values()) if sheets.alone else report.methods,
+        "alone": sheets.columns if sheets.alone else None,  # conditions that stand where methods do otherwise
         "first": next((method for method, _ in report.findings()), ""),  # what is looked at before anyone chooses
         "conditions": report.conditions,
         "metrics": [{"title": m.title, "decimals": report.decimals(m.name)} for m in report.metrics],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundles.config import to_json
-from .charts import COLOURS, Point
+from .charts import Point
 from .stats import LEVEL
 from .store import SOURCE, Metric, Record, Row, RunFolder, Summary, Values
 
@@ -20,6 +20,12 @@ ENDS = 10  # photos at either end of a metric
 KNOWN = ("gradstyle", "styleres", "sdic", "hfgi", "e4e")  # their colours are the same in every report
 PAGE, MARKDOWN, JSON = "report.html", "report.md", "report.json"
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+COST_TITLES = {
+    "seconds_to_invert": "Seconds to invert",
+    "seconds_to_render": "Seconds to render",
+    "seconds": "Seconds a photo",
+    "peak_memory_mb": "Peak memory, MB",
+}
 COSTS = "costs"  # stands for a condition in the table of what methods cost
 
 
@@ -139,13 +145,16 @@ class Report:
         others = [name for name in self.methods if name not in KNOWN]
         if method in KNOWN:
             return KNOWN.index(method)
-        return (
-            others.index(method) if len(others) == len(self.methods) else len(KNOWN) + others.index(method)
-        ) % COLOURS
+        return others.index(method) + (len(KNOWN) if len(others) < len(self.methods) else 0)
 
     def level(self, row: Row) -> bool:
         """Not the best, and not told apart from it."""
         return not row.best and row.p is not None and row.p >= LEVEL
+
+    def fewer(self, row: Row) -> str:
+        """Of how many photos a figure is, where that is not all of them."""
+        count = len(self.record.photos)
+        return f"{row.n:,} of {count:,} photos" if row.n < count and row.condition != COSTS else ""
 
     def decimals(self, metric: str) -> int:
         """As many as an interval makes worth reading: one that counts in half of it, two where that is a 1 or 2."""
@@ -171,45 +180,42 @@ class Report:
         for condition in self.conditions:
             columns = [Column(m.title, m, cells) for m in self.metrics if (cells := self._cells(condition, m.name))]
             if columns:
-                made.append(Table(condition, columns, condition))
+                made.append(Table(self.named(condition), columns, condition))
         return made
 
     def overviews(self) -> list[Table]:
-        """Where there are several conditions: one a metric, methods by conditions, matched ones apart."""
+        """Where there are several conditions: one a metric, methods by conditions; matched ones and areas apart."""
         if len(self.conditions) < 2:
             return []
         made = []
         for metric in self.metrics:
-            for matched, title in ((False, metric.title), (True, f"{metric.title} at matched change")):
-                there = [c for c in self.conditions if (":" in c) is matched]
-                columns = [
-                    Column(c or "no edit", metric, cells) for c in there if (cells := self._cells(c, metric.name))
-                ]
-                if len(columns) > 1:
-                    made.append(Table(title, columns))
-        return made + self.areas()
-
-    def areas(self) -> list[Table]:
-        """The areas under the curves: a mean of each metric from no change to the end that all methods reach."""
-        made = []
-        for metric in self.metrics:
-            columns = []
-            for edit in dict.fromkeys(c.edit for c in self.summary.curves if c.metric == metric.name):
-                found = {c.method: c for c in self.summary.curves if (c.edit, c.metric) == (edit, metric.name)}
-                areas = {name: c.area for name, c in found.items() if c.area is not None}
-                if not areas:
-                    continue
-                best = {"higher": max, "lower": min}.get(metric.better, lambda _: None)(areas.values())
-                until = next((c.until for c in found.values() if c.until is not None), None)
-                cells = {
-                    name: Row(name, edit, metric.name, area, None, None, 0, best=area == best)
-                    for name, area in areas.items()
-                }
-                columns.append(Column(edit + (f" to {until:.2g}" if until is not None else ""), metric, cells))
-            if columns:
-                note = "The mean of the curve from no change to the largest one that every method reaches."
-                made.append(Table(f"{metric.title}, area under the curve", columns, note=note))
+            for group, title in (("", ""), ("matched", " at matched change"), ("area", ", area under the curve")):
+                there = [c for c in self.conditions if group_of(c) == group]
+                cells = {c: found for c in there if (found := self._cells(c, metric.name))}
+                columns = [Column(self.named(c), metric, each) for c, each in cells.items()]
+                if len(columns) > 1 or (group and columns):
+                    made.append(Table(metric.title + title, columns))
         return made
+
+    def named(self, condition: str) -> str:
+        """A condition as people read it."""
+        if len(self.conditions) == 1:
+            return condition
+        edit, _, at = condition.partition("=")
+        at = at.rpartition(":")[2].replace("-", "−")
+        if group_of(condition) == "matched":
+            return f"{edit} at {at} sd"
+        if group_of(condition) == "area":
+            return f"{edit} {at}, area"
+        return {"": "no edit", "vanishing": "a vanishing edit"}.get(condition, f"{edit} {at}".strip())
+
+    @property
+    def first_condition(self) -> str:
+        """What is looked at before anyone chooses: an edit at the fixed amount."""
+        fixed = self.record.protocol.get("fixed")
+        wanted = [c for c in self.conditions if isinstance(fixed, int | float) and c.endswith(f"={fixed:+g}")]
+        edited = [c for c in self.conditions if "=" in c]
+        return (wanted or edited or self.conditions)[0]
 
     def cost_table(self) -> Table | None:
         names = dict.fromkeys(name for costs in self.costs.values() for name in costs)
@@ -220,8 +226,8 @@ class Report:
                 for method, costs in self.costs.items()
                 if name in costs
             }
-            columns.append(Column(name.replace("_", " "), Metric(name, name, "lower"), cells))
-        note = "Times and memory are this machine's and this run's: no two runs share them."
+            columns.append(Column(COST_TITLES.get(name, name), Metric(name, name, "lower"), cells))
+        note = "Of one photo alone, memory beyond the networks; this machine's and this hour's: no two runs share them."
         return Table("Costs", columns, note=note) if columns else None
 
     def metrics_of(self, condition: str) -> list[Metric]:
@@ -230,6 +236,18 @@ class Report:
     def _cells(self, condition: str, metric: str) -> dict[str, Row]:
         at = ((name, self.rows.get((name, condition, metric))) for name in self.methods)
         return {name: row for name, row in at if row is not None}
+
+    def agreed(self) -> str:
+        """Whether two judges order the methods alike, in a sentence."""
+        ranks = sorted(r for line in self.summary.agreement if isinstance(r := line.get("spearman"), int | float))
+        ranks = [rank for rank in ranks if not math.isnan(rank)]
+        if not ranks:
+            return "Two judges on the order of the methods"
+        same = sum(rank > 1 - 1e-9 for rank in ranks)
+        return (
+            f"Two judges order the methods alike in {same} of {len(ranks)} columns; Spearman's rank correlation is "
+            f"{figure(ranks[len(ranks) // 2], 2)} in the middle one and {figure(ranks[0], 2)} at least"
+        )
 
     # ---- curves and photos
 
@@ -240,7 +258,8 @@ class Report:
         for curve in self.summary.curves:
             lows, highs = (ends if len(ends) == len(curve.value) else curve.value for ends in (curve.low, curve.high))
             points = [Point(*at) for at in zip(curve.change, curve.value, lows, highs)]
-            lines.setdefault((curve.edit, curve.metric), {})[curve.method] = points
+            if len(points) > 1:  # less is no curve: the method does not move the attribute
+                lines.setdefault((curve.edit, curve.metric), {})[curve.method] = points
         return [
             Panel(edit, metrics.get(metric, Metric(metric, metric)), by_method)
             for (edit, metric), by_method in lines.items()
@@ -259,39 +278,38 @@ class Report:
 
     def findings(self) -> list[tuple[str, str]]:
         """In a line a method: where it is the best, and whether that is more than noise."""
-        wins: dict[str, list[tuple[Metric, list[str]]]] = {}
-        for condition in self.conditions:
-            for metric in (m for m in self.metrics if m.better):
-                cells = self._cells(condition, metric.name)
-                if len(cells) > 1:
-                    level = [name for name, row in cells.items() if self.level(row)]
-                    for name in (name for name, row in cells.items() if row.best):
-                        wins.setdefault(name, []).append((metric, level))
+        wins: dict[str, list[tuple[Metric, list[str] | None]]] = {}
+        columns = [column for table in self.tables() for column in table.columns if column.metric.better]
+        for column in columns:
+            rivals = {name: row for name, row in column.cells.items() if not row.best}
+            tested = all(row.p is not None for row in rivals.values())
+            level = [name for name, row in rivals.items() if self.level(row)] if tested else None
+            for name in (name for name, row in column.cells.items() if row.best and rivals):
+                wins.setdefault(name, []).append((column.metric, level))
         ranked = sorted(wins.items(), key=lambda pair: (-len(pair[1]), self.methods.index(pair[0])))
-        return [(name, finding(won, len(self.conditions) > 1)) for name, won in ranked]
+        return [(name, finding(won, len(columns), len(self.conditions) > 1)) for name, won in ranked]
 
 
-def finding(won: Sequence[tuple[Metric, list[str]]], many: bool) -> str:
-    titles = list(dict.fromkeys(metric.title for metric, _ in won))
+def group_of(condition: str) -> str:
+    """ "matched" or "area" where a condition is made of others; nothing where it was rendered."""
+    return condition.partition("=")[2].rpartition(":")[0]
+
+
+def finding(won: Sequence[tuple[Metric, list[str] | None]], columns: int, many: bool) -> str:
+    """With each metric the methods not told apart from the best; none where nothing was tested."""
     if many:
-        clear = sum(not level for _, level in won)
-        sure = "all" if clear == len(won) else f"{clear}"
-        counts = [f"{spoken(title)} ({sum(m.title == title for m, _ in won)}×)" for title in titles]
-        return f"is the best in {len(won)} columns, clearly in {sure} of them: {listed(counts)}."
+        clear = sum(level == [] for _, level in won)
+        return f"is the best in {len(won)} of {columns} columns, clearly in {clear}."
     parts = []
-    if clear_ones := [spoken(metric.title) for metric, level in won if not level]:
-        parts.append(f"is the best by {listed(clear_ones)}")
+    if clear_ones := [metric.title for metric, level in won if level == []]:
+        parts.append(f"is clearly the best by {listed(clear_ones)}")
     rivals: dict[str, list[str]] = {}
     for metric, level in won:
-        if level:
-            rivals.setdefault(listed(level), []).append(spoken(metric.title))
-    parts += [f"has the best {listed(names)}, not told apart from {level}" for level, names in rivals.items()]
+        if level != []:
+            told = "which is not tested" if level is None else f"not told apart from {listed(level)}"
+            rivals.setdefault(told, []).append(metric.title)
+    parts += [f"has the best {listed(names)}, {told}" for told, names in rivals.items()]
     return "; ".join(parts) + "."
-
-
-def spoken(title: str) -> str:
-    """A title inside a sentence."""
-    return title if title[1:2].isupper() or not title[1:2].isalpha() else title[:1].lower() + title[1:]
 
 
 def listed(names: Sequence[str]) -> str:

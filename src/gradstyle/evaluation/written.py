@@ -37,7 +37,7 @@ def _lines(report: Report) -> Iterator[str]:
     if costs := report.cost_table():
         yield from _table(report, costs)
     if report.summary.agreement:
-        yield "\n### Do two judges order the methods alike?\n"
+        yield f"\n### Two judges\n\n{plain(report.agreed())}.\n"
         yield from _agreement(report.summary.agreement)
     if panels := report.panels():
         yield "\n## Against the measured change"
@@ -55,7 +55,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"\n## The worst and the best {ENDS} photos"
         for table in report.tables():
             for column in table.columns:
-                yield from _ends(report, table.title, column.metric, list(column.cells))
+                yield from _ends(report, table, column.metric, list(column.cells))
     yield "\n## Failures\n"
     if report.record.failures:
         yield _row(["photo", "method", "what happened"])
@@ -94,7 +94,7 @@ def _cell(report: Report, column: Column, method: str) -> str:
     parts = [f"**{mean} ★**" if row.best else f"{mean} ≈" if report.level(row) else mean]
     parts.append(f"[{between}]" if between else "")
     parts.append(plain(probability(row.p)) if row.p is not None else "")
-    parts.append(f"({row.missing:,} missing)" if row.missing else "")
+    parts.append(f"({fewer})" if (fewer := report.fewer(row)) else "")
     return " ".join(filter(None, parts))
 
 
@@ -105,14 +105,14 @@ def _agreement(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from (_row([plain(said(line.get(name))) for name in names]) for line in lines)
 
 
-def _ends(report: Report, condition: str, metric: Metric, names: Sequence[str]) -> Iterator[str]:
-    sides = {name: report.ends(name, condition, metric) for name in names}
+def _ends(report: Report, table: Table, metric: Metric, names: Sequence[str]) -> Iterator[str]:
+    sides = {name: report.ends(name, table.condition or "", metric) for name in names}
     digits = report.decimals(metric.name)
     for side, title in enumerate(("worst", "best")):
         length = max(len(each[side]) for each in sides.values())
         if not length:
             continue
-        at = f", {plain(condition)}" if condition else ""
+        at = f", {plain(table.title)}" if table.title else ""
         yield f"\n### {plain(metric.title)}{at}: the {title}\n"
         yield _row(["", *map(plain, names)])
         yield _row(["---:", *("---" for _ in names)])
@@ -128,8 +128,8 @@ def jsonable(report: Report) -> dict[str, Any]:
     for table in report.tables():
         for column in table.columns:
             for name in column.cells:
-                at = {"method": name, "condition": table.title, "metric": column.metric.name}
-                both = zip(("worst", "best"), report.ends(name, table.title, column.metric))
+                at = {"method": name, "condition": table.condition or "", "metric": column.metric.name}
+                both = zip(("worst", "best"), report.ends(name, table.condition or "", column.metric))
                 ends.append({**at, **{side: [{"photo": p, "value": v} for p, v in pairs] for side, pairs in both}})
     made: dict[str, Any] = strict(
         {

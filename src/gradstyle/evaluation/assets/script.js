@@ -86,8 +86,9 @@
   const found = new Map(), spot = (image) => JSON.stringify([+image.dataset.photo, image.dataset.method, image.dataset.at]);
   for (const image of all(".sheet img[src]")) found.set(spot(image), image);
   for (const image of all(".sheet img:not([src])")) image.src = found.get(spot(image))?.src ?? "";
-  const picture = (photo, method, at) =>
-    found.get(JSON.stringify([photo, method, at])) ?? found.get(JSON.stringify([photo, method, ""]));
+  const picture = (photo, method, at) => data.alone && method !== data.source && at in data.alone && !data.columns.includes(method)
+    ? found.get(JSON.stringify([photo, data.alone[at], ""]))
+    : found.get(JSON.stringify([photo, method, at])) ?? found.get(JSON.stringify([photo, method, ""]));
 
   const viewer = one(".viewer");
   let look = () => {};
@@ -98,7 +99,7 @@
       const here = [...found.values()].filter((image) => [condition, ""].includes(image.dataset.at));
       const indices = [...new Set(here.map((image) => +image.dataset.photo))].sort((a, b) => a - b);
       const methods = [...new Set(here.map((image) => image.dataset.method))];
-      const order = [data.source, ...data.methods.filter((name) => methods.includes(name))];
+      const order = [data.source, ...data.columns.filter((name) => methods.includes(name))];
       viewer.hidden = order.length < 2;
       options(photos, indices.map((index) => [String(index), data.photos[index]]));
       for (const side of [left, right]) options(side, order.map((name) => [name, name]));
@@ -117,7 +118,7 @@
         image.alt = side.value;
         one(kind === "before" ? ".tag.left" : ".tag.right", stage).textContent = side.value;
       }
-      const here = data.shown[condition]?.[photo] ?? {}, names = data.methods.filter((name) => name in here);
+      const here = data.shown[data.alone ? "" : condition]?.[photo] ?? {}, names = data.columns.filter((name) => name in here);
       const looked = (name) => [left.value, right.value].includes(name) ? "looked" : "";
       const head = make("tr"), body = make("tbody");
       head.append(make("th", ""), ...names.map((name) => make("th", looked(name), name)));
@@ -145,7 +146,7 @@
     fill();
     left.value = data.source;
     const there = (name) => picture(+photos.value, name, condition);
-    right.value = there(data.first) ? data.first : data.methods.find(there) ?? data.source;
+    right.value = there(data.first) ? data.first : data.columns.find(there) ?? data.source;
     draw();
     for (const image of all(".sheet img")) {
       image.closest("button").addEventListener("click", () => look(+image.dataset.photo, image.dataset.method));
@@ -167,7 +168,7 @@
           image.alt = "";
           tile.append(image);
           tile.title = "look at " + data.photos[photo];
-          tile.addEventListener("click", () => look(photo, method.value));
+          tile.addEventListener("click", () => look(photo, from.dataset.method));
         }
         const name = make("div", "photo", data.photos[photo]);
         name.title = data.photos[photo];
