@@ -55,6 +55,18 @@ def test_edits_that_come_to_nothing_are_the_reconstruction_exactly(method: Metho
     assert tiny.far(method.render(inversion, style), plain) > 0.05
 
 
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("training", [False, True])
+@torch.inference_mode()
+def test_before_training_the_picture_is_that_of_the_codes(name: str, training: bool) -> None:
+    """So that training begins with what the encoder has learned, whatever a batch's statistics are."""
+    made, photo, smile = tiny.method(name, shaken=False).train(training), tiny.photos(), tiny.an_edit()
+    codes = made.encoder(photo)[0]
+    inversion = made.invert(photo)
+    torch.testing.assert_close(made.render(inversion), made.generator(codes), rtol=0, atol=1e-5)
+    torch.testing.assert_close(made.render(inversion, smile), made.generator(smile.apply(codes)), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["e4e", "hfgi", "styleres"])
 @torch.inference_mode()
 def test_a_vanishing_edit_is_next_to_none(name: str) -> None:

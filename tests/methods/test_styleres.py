@@ -22,7 +22,7 @@ TINY: StyleResConfig = tiny.CONFIGS["styleres"]
 
 
 def method(config: StyleResConfig = TINY) -> StyleRes:
-    made = tiny.method("styleres", config, shaken=False)
+    made = tiny.method("styleres", config, shaken=True)
     assert isinstance(made, StyleRes)
     return made
 

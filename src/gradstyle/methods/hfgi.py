@@ -105,6 +105,7 @@ class Branch(nn.Module):
         super().__init__()
         self.hidden = EqualConv(inputs, width, 3)
         self.out = EqualConv(width, width, 3, activation=False)
+        nn.init.zeros_(self.out.weight)  # training starts from the picture of the codes
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:

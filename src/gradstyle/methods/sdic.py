@@ -248,6 +248,7 @@ class FeatureCompensation(nn.Module):
                 for i, o in pairwise([*config.map_widths, width])
             )
         )
+        nn.init.zeros_(self.down[-1][-1].weight)  # nothing is missing yet: training starts from the codes' own picture
         self.attention = nn.Sequential(unit2d(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False))
 
     def forward(self, discrepancy: Tensor, feature: Tensor) -> Tensor:
@@ -280,12 +281,9 @@ class CodeCompensation(nn.Module):
 
     @staticmethod
     def _head(codes: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv1d(codes, codes, 3, padding=1),
-            nn.BatchNorm1d(codes),
-            nn.LeakyReLU(0.01),
-            nn.Conv1d(codes, codes, 1, bias=False),
-        )
+        last = nn.Conv1d(codes, codes, 1, bias=False)
+        nn.init.zeros_(last.weight)  # nor are codes moved
+        return nn.Sequential(nn.Conv1d(codes, codes, 3, padding=1), nn.BatchNorm1d(codes), nn.LeakyReLU(0.01), last)
 
     def forward(self, discrepancy: Tensor, w: Tensor) -> Tensor:
         shift = self.shift(discrepancy)
