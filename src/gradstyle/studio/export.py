@@ -115,9 +115,9 @@ def _edited(
 ) -> Outcome:
     session = Session(engine, work, bundle)
     try:
-        session.open(path, name)
+        session.open(path, name, needs_face=True)
         session.choose_method(method)
-        for face in range(len(session.faces) if every_face else 1) or [0]:
+        for face in range(len(session.faces)) if every_face else [session.step.face]:
             session.choose_face(face)
             session.move(amounts)
         result = f"{number + 1:03d}-{plain_name(name)}.png"

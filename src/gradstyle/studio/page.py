@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from ..photos import open_photo
 from .engine import Engine
 from .export import Outcome, write_batch, write_sweep
 from .pictures import THUMB, uri
-from .session import Session, Sessions, says
+from .session import PORTRAIT, Session, Sessions, says
 
 if TYPE_CHECKING:
     from .server import Limits
 
 ASSETS = Path(__file__).parent / "assets"
-FIRST_SEED = 7  # the face that is there when the page opens
+FIRST_SEED = 7
+PORTRAIT_SEED = -1  # stands for the portrait among the generated faces: it is there when the page opens
 MADE_AT_ONCE = 6
 MOST_PHOTOS = 200  # of a batch
 KINDS = ("png", "jpg", "webp")
@@ -43,7 +45,7 @@ HEAD = """
 </div>
 """
 MADE = """
-<p class="gs-caption">or start from a face that nobody has</p>
+<p class="gs-caption">or start from one of these</p>
 <div class="gs-from">
   <div class="gs-made" role="group" aria-label="Generated faces"></div>
   <button type="button" class="gs-more" aria-label="More generated faces" title="More"><svg width="18" height="18"
@@ -146,7 +148,7 @@ def _edit_tab(desk: Desk) -> None:
                 height=150,
                 elem_id="gs-photo",
                 buttons=[],
-                placeholder="Drop a photo here\n- or -\nclick to choose one",
+                placeholder="Drop, paste or choose a photo",
             )
             desk.note = gr.HTML("", elem_classes="gs-note", elem_id="gs-note")
             names = ", ".join(f"'{name}'" for name in MADE_EVENTS)
@@ -363,9 +365,18 @@ class Desk:
 
     def welcome(self, request: gr.Request) -> Updates:
         session = self.sessions[_who(request)]
-        if not session.steps:
-            session.open_generated(FIRST_SEED)
-        return self._all_of(session)
+        if session.steps:
+            return self._all_of(session)
+        return self._try(session, lambda: self._start(session))
+
+    def _start(self, session: Session, seed: int = PORTRAIT_SEED) -> None:
+        if seed == PORTRAIT_SEED and self._has_portrait(session):
+            session.open_portrait()
+        else:
+            session.open_generated(max(seed, FIRST_SEED))
+
+    def _has_portrait(self, session: Session) -> bool:
+        return self.engine.bundle(session.bundle).domain.crop != "none" and PORTRAIT.is_file()
 
     def leave(self, request: gr.Request) -> None:
         self.sessions.close(_who(request))
@@ -381,7 +392,7 @@ class Desk:
 
     def pick(self, event: gr.EventData, request: gr.Request) -> Updates:
         session = self.sessions[_who(request)]
-        return self._try(session, lambda: session.open_generated(_number(event, "seed")))
+        return self._try(session, lambda: self._start(session, _number(event, "seed")))
 
     def some_faces(self, request: gr.Request) -> Any:
         return self._made(self.sessions[_who(request)], FIRST_SEED)
@@ -397,7 +408,11 @@ class Desk:
 
         seeds = range(first, first + MADE_AT_ONCE)
         kept = [self.engine.shelf.get(("made", session.bundle, seed), lambda s=seed: small(s)) for seed in seeds]  # type: ignore[misc]
-        return {"faces": [{"seed": seed, "uri": each} for seed, each in zip(seeds, kept)]}
+        faces = [{"seed": seed, "uri": each, "says": f"Generated face {seed}"} for seed, each in zip(seeds, kept)]
+        if self._has_portrait(session):
+            portrait = self.engine.shelf.get(("made", PORTRAIT_SEED), lambda: uri(open_photo(PORTRAIT), THUMB))
+            faces.insert(0, {"seed": PORTRAIT_SEED, "uri": portrait, "says": "Portrait of Eileen Collins (NASA)"})
+        return {"faces": faces}
 
     # ---- edits
 
@@ -533,9 +548,9 @@ class Desk:
             raise gr.Error(str(error), print_exception=False) from None
         try:
             self.engine.bundle(session.bundle)
-            session.open(path, name)
+            session.open(path, name, needs_face=True)
             session.choose_method(method or session.step.method)
-            for number in _faces(face, len(session.faces)):
+            for number in _faces(face, len(session.faces), session.step.face):
                 session.choose_face(number)
                 session.move(_amounts(edits))
             return str(session.save(self._place() / f"{session.name}-edited.png"))
@@ -642,13 +657,13 @@ def _amounts(edits: Any) -> dict[str, float]:
     return edits
 
 
-def _faces(wanted: Any, found: int) -> list[int]:
-    """Faces by what was asked for: the largest, all, or one by its number."""
+def _faces(wanted: Any, found: int, largest: int) -> list[int]:
+    """Faces by what was asked for: the largest, all, or one by its number from left to right."""
     word = str(wanted or "largest").strip()
+    if word == "largest":
+        return [largest]
     if word == "all":
         return list(range(max(1, found)))
-    if word == "largest":
-        return [0]
     if not word.isdecimal() or not 1 <= int(word[:9]) <= max(1, found):
         raise ValueError(f"face is largest, all, or a number from 1 to {max(1, found)}, got {word[:80]!r}")
     return [int(word) - 1]

@@ -30,6 +30,8 @@ from .pictures import SCREEN, THUMB, VIEW, plain_name, reduced, uri
 V = TypeVar("V")
 Amounts = Mapping[str, float]
 
+PORTRAIT = Path(__file__).parents[1] / "photos" / "portraits" / "eileen-collins.jpg"
+MOST_FACES = 20
 MOST_STEPS = 60  # that one can go back
 SHOWN_STEPS = 12
 ONE_MOVE = 1.0  # seconds: moves of the same slider that follow faster are one step
@@ -89,7 +91,7 @@ class Session:
 
     # ---- the photo
 
-    def open(self, path: Path, name: str = "") -> None:
+    def open(self, path: Path, name: str = "", needs_face: bool = False) -> None:
         """Take a picture file over: it is read, and moved into the session's own folder; one that is none stays."""
         try:
             photo = open_photo(path)
@@ -104,10 +106,19 @@ class Session:
         self._kind = Path(name or path.name).suffix[:8].lower()
         self._keep("photo", lambda: photo)
         faces, crop = self.faces, self.engine.bundle(self.bundle).domain.crop
+        self.steps = [replace(self.step, face=max(range(len(faces)), key=lambda k: faces[k].size, default=0))]
         if crop != "none" and not faces and not self.note:
+            if needs_face:
+                raise ValueError(f"{name or path.name}: no face is found in it")
             self.note = "No face was found, so the whole picture is taken as one."
         elif len(faces) > 1:
             self.note = f"{len(faces)} faces were found: choose one under the picture."
+
+    def open_portrait(self) -> None:
+        """Start from the portrait that comes with the package."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        copy = Path(shutil.copy(PORTRAIT, self.folder / secrets.token_hex(8)))
+        self.open(copy, PORTRAIT.name)
 
     def open_generated(self, seed: int) -> None:
         """Start from a face that nobody has."""
@@ -151,14 +162,15 @@ class Session:
 
     @property
     def faces(self) -> list[Face]:
-        """The faces found on the screen's photo, largest first; none where the photo is itself the crop."""
+        """The faces found on the screen's photo, from left to right; none where the photo is itself the crop."""
         if self._seed is not None or self.engine.bundle(self.bundle).domain.crop == "none":
             return []
         return self._keep("faces", self._find_faces)
 
     def _find_faces(self) -> list[Face]:
         try:
-            return find_faces(self.screen.pixels, thorough=True)[:20]
+            found = find_faces(self.screen.pixels, thorough=True)[:MOST_FACES]
+            return sorted(found, key=lambda face: face.box[0] + face.box[2])
         except ValueError as error:  # what finds faces is not installed
             self.note = str(error)
             return []
@@ -202,7 +214,9 @@ class Session:
             if changed:
                 moved = changed[0] if len(changed) == 1 else ""
                 label = f"{moved} {wanted.get(moved, 0):+.3g}" if moved else ("original" if not wanted else "edit")
-                new = replace(step, label=label, amounts={**step.amounts, step.face: wanted}, moved=moved, when=now)
+                others = {face: kept for face, kept in step.amounts.items() if face != step.face}
+                every = {**others, step.face: wanted} if wanted else others
+                new = replace(step, label=label, amounts=every, moved=moved, when=now)
                 self._add(new, instead=bool(moved) and step.moved == moved and now - step.when < ONE_MOVE)
             self._newest += 1
             return self._newest
@@ -358,7 +372,8 @@ class Session:
             if (change := self._change(step, face)) is not None:
                 pixels = put(pixels, self.cut(face).aligned.frame, change)
         to.parent.mkdir(parents=True, exist_ok=True)
-        replace(self.photo, pixels=pixels).save(to)
+        edited = "; ".join(says(amounts) for amounts in step.amounts.values() if amounts)
+        replace(self.photo, pixels=pixels, edited=f"{edited} ({step.method}, {self.bundle})" if edited else "").save(to)
         return to
 
     def frames(self, name: str, count: int, side: int) -> list[Photo]:
@@ -455,11 +470,12 @@ class Session:
         """Python that makes the same picture."""
         step = self.step
         edits = ", ".join(f"{name!r}: {amount:.4g}" for name, amount in step.here.items())
+        face = f", face={step.face + 1}" if len(self.faces) > 1 else ""
         return (
             "import gradstyle\n\n"
             f"editor = gradstyle.load({self.bundle!r}, method={step.method!r})\n"
             f"photo = gradstyle.open_photo({self._file_name()!r})\n"
-            f"editor.edit(photo, {{{edits}}}).save({self.name + '-edited.png'!r})\n"
+            f"editor.edit(photo, {{{edits}}}{face}).save({self.name + '-edited.png'!r})\n"
         )
 
     def _file_name(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 V = TypeVar("V")
@@ -58,11 +59,13 @@ class Shelf:
 
 
 def weigh(value: Any) -> int:
-    """Bytes of all arrays, tensors and texts in a value."""
+    """Bytes of all arrays, tensors, pictures and texts in a value."""
     if isinstance(value, Tensor | np.ndarray):
         return int(value.nbytes)
     if isinstance(value, bytes | str):
         return len(value)
+    if isinstance(value, Image.Image):
+        return value.width * value.height * len(value.getbands())
     if isinstance(value, list | tuple):
         return sum(map(weigh, value))
     if isinstance(value, dict):

@@ -94,8 +94,8 @@ window.GradStyle = (() => {
     const list = element.querySelector(".gs-made");
     element.querySelector(".gs-more").addEventListener("click", () => trigger("more", {}));
     const draw = () =>
-      same(list, props.value?.faces ?? [], ({ seed, uri }) =>
-        pick(uri, `Generated face ${seed}`, () => trigger("pick", { seed })));
+      same(list, props.value?.faces ?? [], ({ seed, uri, says }) =>
+        pick(uri, says, () => trigger("pick", { seed })));
     watch("value", draw);
     draw();
   }
