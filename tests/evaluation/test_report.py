@@ -364,7 +364,9 @@ def test_conditions_have_names(tmp_path: Path) -> None:
 def test_stages_of_one_method_stand_side_by_side(tmp_path: Path) -> None:
     """Where a run has one method, what differs are its conditions."""
     conditions = ("stage 0", "stage 1", "stage 2")
-    found = {("gradstyle", c, "l2"): dict.fromkeys(example_run.names(3), 0.5 - 0.1 * i) for i, c in enumerate(conditions)}
+    found = {
+        ("gradstyle", c, "l2"): dict.fromkeys(example_run.names(3), 0.5 - i / 10) for i, c in enumerate(conditions)
+    }
     run = example_run.write(tmp_path / "run", count=3, found=found, methods=("gradstyle",), conditions=conditions)
     drawn = [p for p in run.record().pictures if p.method == SOURCE]
     for photo in example_run.names(3)[:2]:
