@@ -336,7 +336,7 @@ def words(
     force: ForceOption = False,
     device: DeviceOption = None,
 ) -> None:
-    """Make an edit from words, in the generator's style space; needs CLIP (pip install "gradstyle[words]").
+    """Make an edit from words, in the generator's style space; needs CLIP, the extra "words".
 
     gradstyle directions words grin --from 'a face' --to 'a grinning face' --bundle faces
 

@@ -14,6 +14,7 @@ SHARE = 0.1  # of the samples, at each end: those in between are doubtful
 HELD_OUT = 0.3  # of the extremes: the plane is not fitted to them
 FEWEST = 10  # at each end
 TOLERATED = 0.25  # standard deviations that another attribute may go along, for one of the attribute
+REACH = 0.7  # of what the codes reach in the attribute, that is to be left
 MOST_GIVEN = 4  # attributes projected out on its own initiative
 
 
@@ -96,27 +97,37 @@ def gains(samples: Samples) -> dict[str, Tensor]:
 
 
 def choose_given(
-    own: Boundary, others: Mapping[str, Boundary], slopes: Mapping[str, Tensor], tolerated: float = TOLERATED
+    own: Boundary, others: Mapping[str, Boundary], slopes: Mapping[str, Tensor], w: Tensor, tolerated: float = TOLERATED
 ) -> list[str]:
-    """Which of the others to project out: again and again the one that goes along most, as long as that helps."""
+    """Which of the others to project out: again and again the one that goes along most, as long as less goes along
+    then and the codes still reach far enough: `w` [N, w_dim] says how far they reach in a direction."""
     given: list[str] = []
+    centred = w - w.mean(dim=0)
 
     def along(direction: Tensor) -> dict[str, float]:
         step = float(slopes[own.attribute] @ direction)
         return {name: abs(float(slopes[name] @ direction)) / max(step, 1e-6) for name in others if name in slopes}
 
-    direction = own.normal
+    def reach(direction: Tensor) -> float:
+        """Standard deviations of the attribute for one of the codes."""
+        return float(slopes[own.attribute] @ direction) * float((centred @ direction).std())
+
+    if own.attribute not in slopes:
+        return []
+    direction, refused = own.normal, set[str]()
     while len(given) < MOST_GIVEN:
         carried = along(direction)
-        left = [name for name in carried if name not in given and carried[name] > tolerated]
+        left = [name for name in carried if name not in given and name not in refused and carried[name] > tolerated]
         if not left:
             break
         worst = max(left, key=lambda name: carried[name])
         try:
             tried = conditioned(own.normal, [others[name].normal for name in [*given, worst]])
         except ValueError:
-            break
-        if float(slopes[own.attribute] @ tried) <= 0 or sum(along(tried).values()) >= sum(carried.values()):
-            break
+            refused.add(worst)
+            continue
+        if reach(tried) < REACH * reach(own.normal) or sum(along(tried).values()) >= sum(carried.values()):
+            refused.add(worst)
+            continue
         given, direction = [*given, worst], tried
     return given

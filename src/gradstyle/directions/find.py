@@ -112,7 +112,11 @@ def find(
             meter(f"measuring {wish.name}", number, len(asked))
         own = boundaries[wish.attribute]
         others = {name: b for name, b in boundaries.items() if name != wish.attribute}
-        chosen = [n for n in given if n != wish.attribute] if given is not None else choose_given(own, others, slopes)
+        chosen = (
+            [n for n in given if n != wish.attribute]
+            if given is not None
+            else choose_given(own, others, slopes, drawn.w)
+        )
         direction = conditioned(own.normal, [boundaries[name].normal for name in chosen])
         if wish.reverse:
             direction = -direction

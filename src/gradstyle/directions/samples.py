@@ -19,7 +19,7 @@ from .scorers import Labels, Scorer
 
 SAMPLES = 10_000
 BATCH = 32  # always the same, so that a run that was stopped gives the bits of one that was not
-SAVE_EVERY = 1024  # samples
+SAVE_EVERY = 256  # samples
 Meter: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
