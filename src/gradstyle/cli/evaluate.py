@@ -216,6 +216,20 @@ def compare(
         say(str(target))
 
 
+@app.command(cls=Command)
+def card(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of complete runs of that bundle.", show_default=False)],
+) -> None:
+    """Put the figures of runs into a bundle's model card, README.md; what people wrote there stays.
+
+    gradstyle evaluate card bundles/faces runs/reconstruction-faces runs/editing-faces
+    """
+    from ..evaluation.card import write_card
+
+    say(str(write_card(bundle, runs)))
+
+
 def _print(lines: list[list[str]]) -> None:
     """Texts in columns, never cut; the last of a line is its verdict."""
     styles = {"better": "green", "worse": "red", "changed": "yellow", "verdict": "bold"}
