@@ -171,6 +171,20 @@ def test_the_log_goes_on_where_the_snapshot_was(tmp_path: Path):
     assert all(json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
 
 
+def test_a_full_disk_is_told_whatever_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = new_run(tmp_path / "run")
+    run.save(3, at(3))
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    recipe = recipes.load(GeneratorRecipe, "generator", "tiny")
+    for write in (lambda: run.describe(recipe), lambda: run.logging(3).__enter__()):
+        with pytest.raises(OSError, match=r"No space left.*last good snapshot is .*000000003\. Make room"):
+            write()
+
+
 def test_previews_are_pictures(tmp_path: Path):
     run = new_run(tmp_path)
     path = run.preview(123, [[torch.zeros(3, 8, 8)] * 3] * 2, ("a", "b", "c"))

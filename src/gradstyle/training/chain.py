@@ -37,6 +37,7 @@ TRAINED = ("teacher", "generator", "judge", "encoder", *METHODS)  # a generator 
 STAGES = (*TRAINED, "edits")
 SNAPSHOT_MINUTES = 2.0  # the longest time between two, whatever the recipe says: rented machines go away
 WRITTEN_EVERY = 5.0  # seconds between two notes of the time spent
+TOLD_EVERY = 30.0  # seconds between two words on the search for edits
 WORTH = 0.05  # of a piece: with less of it left no stage is begun, as that takes time too
 
 Opener: TypeAlias = Callable[[Path, DataRecipe, Path | None], Images]
@@ -187,7 +188,7 @@ def _train_stages(
                 return False
             seconds = min(seconds, rest)
         first = False
-        meter.say(f"{stage}: {seconds / 60:.1f} minutes")
+        meter.say(stage if stage == "edits" else f"{stage}: {seconds / 60:.1f} minutes")
         clock, stopped = Clock(chain, folder, stage, meter), False
         try:
             if stage == "edits":
@@ -334,7 +335,7 @@ def _find_edits(chain: Chain, folder: Path, samples: int, device: str | None, me
     told = [time.monotonic()]
 
     def tell(what: str, done: int, of: int) -> None:
-        if time.monotonic() - told[0] >= WRITTEN_EVERY:
+        if time.monotonic() - told[0] >= TOLD_EVERY:
             told[0] = time.monotonic()
             meter.say(f"edits: {what}, {done:,} of {of:,}")
 

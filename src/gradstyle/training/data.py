@@ -24,6 +24,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -337,7 +338,8 @@ def _build_cache(
     try:
         squares: Iterable[Pixels | Broken]
         squares = _in_order(partial(_decode, source, framing), chosen, workers)
-        squares = track(squares, f"Reading {source.path.name}", total=len(chosen), transient=True, disable=not progress)
+        shown = progress and Console().is_terminal
+        squares = track(squares, f"Reading {source.path.name}", total=len(chosen), transient=True, disable=not shown)
         broken: list[Broken] = []
         with (building / "pixels.u8").open("wb") as file:
             for square in squares:

@@ -70,6 +70,8 @@ def start(
     kind = trainable(request.kind)
     found = Run.find(request.out) if request.resume and Run.exists(request.out) else None
     recipe = _recipe(kind, request, found)
+    if found is None:
+        Run.check_free(request.out)
     engine = engine_for(recipe.loop, request.device)
     with engine.main_process_first():
         images = (opener or open_images)(request.data, recipe.data, request.cache)
@@ -92,6 +94,7 @@ def start(
             run = found
             run.info = replace(found.info, inputs=inputs)
             run.describe(training.recipe)
+    meter.say(f"{len(images):,} pictures of {request.data.name} at {images.resolution} px")
     if last is not None:
         meter.say(f"going on from {last[0]}")
     elif found is not None:

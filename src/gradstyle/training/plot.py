@@ -17,6 +17,7 @@ def plot(folder: Path, out: Path) -> Path:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import EngFormatter
 
     run = Run.find(folder)
     lines = list(read_log(folder))
@@ -35,7 +36,9 @@ def plot(folder: Path, out: Path) -> Path:
         axis.plot(seen, smooth(values, max(1.0, SMOOTHED * len(values))), linewidth=1.5)
         axis.set_title(name.replace("_", " "), fontsize=10)
         axis.grid(alpha=0.3)
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.suptitle(f"{folder.resolve().name}: {run.info.kind}, {lines[-1]['images']:,} images")
+    figure.supxlabel("images seen", fontsize=10)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=100)
     pyplot.close(figure)

@@ -70,15 +70,20 @@ class Run:
     @classmethod
     def create(cls, folder: Path, info: RunInfo, recipe: Recipe) -> Run:
         """A new run. A folder that holds anything else is not touched."""
-        if folder.exists():
-            begun = folder.is_dir() and all(RECIPE in file.name or INFO in file.name for file in folder.iterdir())
-            if (folder / INFO).exists() or not begun:  # begun: killed before it was a run
-                hint = "go on with it by --resume, or give" if (folder / INFO).exists() else "give"
-                raise ValueError(f"{folder} exists and is not empty: {hint} another --out")
+        cls.check_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder, info)
         run.describe(recipe)
         return run
+
+    @staticmethod
+    def check_free(folder: Path) -> None:
+        if not folder.exists():
+            return
+        begun = folder.is_dir() and all(RECIPE in file.name or INFO in file.name for file in folder.iterdir())
+        if (folder / INFO).exists() or not begun:  # begun: killed before it was a run
+            hint = "go on with it by --resume, or give" if (folder / INFO).exists() else "give"
+            raise ValueError(f"{folder} exists and is not empty: {hint} another --out")
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -95,8 +100,9 @@ class Run:
 
     def describe(self, recipe: Recipe) -> None:
         """Write the recipe and what the run is, the one that makes it a run last."""
-        _replace(self.folder / RECIPE, to_toml(recipe))
-        _replace(self.folder / INFO, json.dumps(asdict(self.info), indent=2) + "\n")
+        with self._disk("the recipe"):
+            _replace(self.folder / RECIPE, to_toml(recipe))
+            _replace(self.folder / INFO, json.dumps(asdict(self.info), indent=2) + "\n")
 
     # ---- snapshots
 
@@ -117,7 +123,8 @@ class Run:
     def logging(self, step: int) -> Iterator[None]:
         """Go on with the log after `step`; what a killed run had written beyond it will be written again."""
         kept = [line for line in read_log(self.folder) if line["step"] <= step]
-        _replace(self.folder / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+        with self._disk("the log"):
+            _replace(self.folder / LOG, "".join(json.dumps(line) + "\n" for line in kept))
         with ExitStack() as open_files:
             self._log = open_files.enter_context((self.folder / LOG).open("a"))
             if importlib.util.find_spec("tensorboard") is not None:
