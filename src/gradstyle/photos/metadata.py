@@ -152,8 +152,8 @@ def save_options(kind: str, origin: Origin | None, edited: str, software: str, s
         options["pnginfo"] = texts
     elif xmp:
         options["xmp"] = xmp
-    if len(exif):
-        options["exif"] = exif
+    if len(exif.tobytes()) > len(Image.Exif().tobytes()):
+        options["exif"] = exif.tobytes()
     return options
 
 
