@@ -235,6 +235,9 @@ def test_import_is_told_where_and_overwrites_nothing(home: Path) -> None:
         "bundle", "import", NVIDIA, "--out", "mine", "--force"
     )
     assert "--aspect is WIDTH:HEIGHT, such as 4:3, got '4x3'" in error("bundle", "import", NVIDIA, "--aspect", "4x3")
+    assert "--crop is ffhq, celeba or none, got 'square'" in error("bundle", "import", NVIDIA, "--crop", "square")
+    good("bundle", "import", NVIDIA, "--out", "faces", "--crop", "ffhq")
+    assert Bundle.load("faces").domain.crop == "ffhq" and "faces cut as ffhq does" in good("bundle", "info", "faces")
     assert "aspect is two numbers" in error("bundle", "import", NVIDIA, "--aspect", "0:3")
     for name in ("../x", ".x", "a/b"):
         assert "a bundle's name is a folder's name" in error("bundle", "import", NVIDIA, "--name", name)

@@ -34,6 +34,9 @@ def import_(
     out: IntoOption = None,
     domain: Annotated[str, typer.Option(help="What its photos show: faces, cars, …")] = "unknown",
     aspect: Annotated[str, typer.Option(help="Width:height of its photos; cars are 4:3.")] = "1:1",
+    crop: Annotated[
+        str, typer.Option(help="How its photos of faces were cut: ffhq or celeba; none: photos are taken whole.")
+    ] = "none",
     licence: Annotated[str, typer.Option(help="The licence of the weights, to be kept with them.")] = "",
     half: Annotated[bool, typer.Option(help="Store float16: half the size, no visible difference.")] = False,
     force: ForceOption = False,
@@ -50,10 +53,12 @@ def import_(
         width, height = (int(side) for side in aspect.split(":"))
     except ValueError:
         raise ValueError(f"--aspect is WIDTH:HEIGHT, such as 4:3, got {aspect!r}") from None
+    if crop not in ("ffhq", "celeba", "none"):
+        raise ValueError(f"--crop is ffhq, celeba or none, got {crop!r}")
     title = name or checkpoints[0].stem
     target = _target(title, out, force)
     with console.status("reading"):
-        bundle, notes = build(title, checkpoints, Domain(domain, (width, height)), licence)
+        bundle, notes = build(title, checkpoints, Domain(domain, (width, height), crop), licence)  # type: ignore[arg-type]
     for note in notes:
         say(note, "dim")
     with console.status("writing"):
@@ -77,7 +82,9 @@ def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name."
     rows = {
         "name": manifest.name,
         "folder": str(folder),
-        "domain": f"{manifest.domain.name}, {manifest.resolution} px" + f", {width}:{height}" * (width != height),
+        "domain": f"{manifest.domain.name}, {manifest.resolution} px"
+        + f", {width}:{height}" * (width != height)
+        + f", faces cut as {manifest.domain.crop} does" * (manifest.domain.crop != "none"),
         "methods": ", ".join(opened.methods) or "none: it has no encoder",
         "edits": ", ".join(opened.edits) or "none",
         "origin": manifest.origin or "not said",
