@@ -73,7 +73,7 @@ class Tree(HTMLParser):
 
 @pytest.fixture(scope="module", params=KINDS)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    run = example_run.write(tmp_path_factory.mktemp(request.param) / "run", request.param)
+    run = example_run.write(tmp_path_factory.mktemp(request.param) / "run", request.param, count=24)
     assert write_report(run.path) == run.path / "report.html"
     return run
 
@@ -161,7 +161,8 @@ def test_ends_are_the_least_and_the_greatest(run: RunFolder) -> None:
                 continue
             worst, best = report.ends("sdic", condition, metric)
             ordered = sorted(values.values(), reverse=metric.better != "lower")  # the best first
-            assert [v for _, v in best] == ordered[:10] and [v for _, v in worst] == ordered[::-1][:10]
+            count = min(10, len(values) // 2)
+            assert [v for _, v in best] == ordered[:count] and [v for _, v in worst] == ordered[::-1][:count]
             assert all(values[photo] == value for photo, value in worst + best)
 
 

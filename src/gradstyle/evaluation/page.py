@@ -229,7 +229,8 @@ def curve_panels(report: Report) -> str:
         legend(report),
     ]
     for edit in dict.fromkeys(panel.edit for panel in panels):
-        parts.append(f'<h3>{escape(edit)}</h3><div class="plots">')
+        way = edit[:-1] + edit[-1:].replace("-", "−")
+        parts.append(f'<h3>{escape(way)}</h3><div class="plots">')
         for panel in (each for each in panels if each.edit == edit):
             across = f"measured change of {edit.rstrip('+-')}"
             lines = [Curve(name, report.colour(name), points) for name, points in panel.lines.items()]

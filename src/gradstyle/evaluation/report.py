@@ -271,7 +271,8 @@ class Report:
         """The worst photos and the best ones, the extreme first."""
         values = self.values.get((method, condition, metric.name), {})
         ranked = sorted(((p, v) for p, v in values.items() if not math.isnan(v)), key=lambda pair: (pair[1], pair[0]))
-        least, most = ranked[:ENDS], ranked[::-1][:ENDS]
+        count = min(ENDS, max(len(ranked) // 2, 1))  # of few photos, none is at both ends
+        least, most = ranked[:count], ranked[::-1][:count]
         return (most, least) if metric.better == "lower" else (least, most)
 
     # ---- in words

@@ -146,7 +146,7 @@
     fill();
     left.value = data.source;
     const there = (name) => picture(+photos.value, name, condition);
-    right.value = there(data.first) ? data.first : data.columns.find(there) ?? data.source;
+    right.value = data.first && there(data.first) ? data.first : data.columns.find(there) ?? data.source;
     draw();
     for (const image of all(".sheet img")) {
       image.closest("button").addEventListener("click", () => look(+image.dataset.photo, image.dataset.method));
@@ -170,7 +170,7 @@
           tile.title = "look at " + data.photos[photo];
           tile.addEventListener("click", () => look(photo, from.dataset.method));
         }
-        const name = make("div", "photo", data.photos[photo]);
+        const name = make("div", "photo", data.photos[photo].split("/").pop());
         name.title = data.photos[photo];
         item.append(tile, make("div", "value", shown(value, +metric.value)), name);
         return item;
