@@ -69,9 +69,9 @@ def start(
     """Begin a run, or go on with it from its last good snapshot. `opener` may know the pictures already."""
     kind = trainable(request.kind)
     found = Run.find(request.out) if request.resume and Run.exists(request.out) else None
-    recipe = _recipe(kind, request, found)
     if found is None:
         Run.check_free(request.out)
+    recipe = _recipe(kind, request, found)
     engine = engine_for(recipe.loop, request.device)
     with engine.main_process_first():
         images = (opener or open_images)(request.data, recipe.data, request.cache)

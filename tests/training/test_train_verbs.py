@@ -1,0 +1,85 @@
+"""`gradstyle train`, as a person types it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pictures import draw_pictures
+from typer.testing import CliRunner
+
+from gradstyle.bundles import Bundle
+from gradstyle.cli import app
+from gradstyle.cli.train import Line
+from gradstyle.training import pieces
+from gradstyle.training import recipe as recipes
+from gradstyle.training.generator import GeneratorRecipe
+from gradstyle.training.loop import Progress
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_pictures(tmp_path_factory.mktemp("pictures"), 24)
+
+
+def typed(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["train", *map(str, arguments)])
+    return done.exit_code, done.output
+
+
+def test_a_run_from_the_first_picture_to_its_bundle(data: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    common = ("--out", run, "--device", "cpu", "--cache", tmp_path / "cache")
+    split = ("--split", "labels.csv:part=train")
+    code, said = typed("generator", data, "-r", "tiny", "-s", "loop.batch=4", *split, *common, "--images", 8)
+    assert code == 0 and "18 pictures of" in said and "8 images seen; go on with --resume" in said
+    code, said = typed("generator", data, *common, "--images", 12)
+    assert code == 1 and "go on with it by --resume" in said
+    code, said = typed("generator", data, *common, "--resume", "--images", 12)
+    assert code == 0 and "going on from" in said and "12 images seen" in said
+    kept = recipes.build(GeneratorRecipe, recipes.read_toml(run / "recipe.toml"))
+    assert kept.loop.batch == 4 and kept.data.split == ("labels.csv", "part", "train")
+    assert typed("plot", run)[0] == 0 and (run / "curves.png").is_file()
+    assert typed("export", run, "--out", tmp_path / "bundle", "--licence", "for looking at")[0] == 0
+    assert Bundle.load(tmp_path / "bundle").licence == "for looking at"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--set", "r1_gama=1"), "did you mean 'r1_gamma'?"),
+        (("--set", "loop.batch=many"), "loop.batch: expected int, got 'many'"),
+        (("--set", "loop.batch"), "--set takes key=value"),
+        (("--recipe", "faces-46"), "did you mean 'faces-64'?"),
+    ],
+)
+def test_mistakes_cost_a_line(data: Path, tmp_path: Path, arguments: tuple[str, str], said: str):
+    recipe = () if "--recipe" in arguments else ("--recipe", "tiny")
+    code, output = typed("generator", data, "--out", tmp_path / "run", *recipe, *arguments)
+    assert code == 1 and said in output and not (tmp_path / "run").exists()
+
+
+def test_a_chain_is_typed_and_its_files_joined(data: Path, tmp_path: Path):
+    code, said = typed("all", "--out", tmp_path / "chain")
+    assert code == 1 and "give the data, --recipe and --minutes" in said
+    code, said = typed(
+        "all", data, "--out", tmp_path / "chain", "-r", "tiny", "--minutes", 1, "--piece", 0.01, "--device", "cpu",
+        "--cache", tmp_path / "cache", "--split", "labels.csv:part=val", "--max-file-size", "20kB",
+    )  # fmt: skip
+    assert code == 0 and "6 pictures of" in said and said.endswith("call again to go on\n")
+    assert max(file.stat().st_size for file in (tmp_path / "chain" / "export").iterdir()) <= 20_000
+    code, said = typed("join", tmp_path / "chain" / "export", "--out", tmp_path / "whole")
+    assert code == 0 and "generator" in Bundle.load(tmp_path / "whole" / "bundle")
+    code, said = typed("join", tmp_path / "chain" / "export", "--out", tmp_path / "whole")
+    assert code == 1 and "give another --out" in said
+    with pytest.raises(ValueError, match="a size is"):
+        pieces.parse_size("15 apples")
+
+
+def test_the_speed_that_is_shown_is_that_of_late():
+    line = Line()
+    shown = [line.speed(Progress(step, 100 * step, float(step)), {"images_per_second": 100}) for step in range(1, 30)]
+    assert shown == pytest.approx([100] * 29)
+    slow = [line.speed(Progress(30 + n, 2900 + 10 * n, 29.0 + n), {"images_per_second": 10}) for n in range(1, 200)]
+    assert 90 < slow[0] < 100 and sorted(slow, reverse=True) == slow and slow[-1] == pytest.approx(10, rel=0.05)
+    assert line.speed(Progress(1, 8, 2.0), {"images_per_second": 4}) == 4  # another training
