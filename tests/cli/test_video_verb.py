@@ -47,7 +47,7 @@ def test_a_film_is_edited(here: Path) -> None:
     done = run("me.mp4", "out/b.mp4", "--edit", "smile=3", "-e", "pose=-1", "--aligned")
     assert done.exit_code == 0, (done.output, done.exception)
     assert "6 of 6 frames edited" in done.stdout and done.stdout.splitlines()[-1] == "out/b.mp4"
-    assert "flicker of the face, in levels of 255: source " in done.stdout
+    assert "flicker, in levels of 255: the source's face " in done.stdout
     assert len(seen(here / "out/b.mp4")[0]) == 6 and heard(here / "out/b.mp4") == heard(here / "me.mp4")
     assert [path.name for path in (here / "out").iterdir()] == ["b.mp4"]
     assert "b.mp4 exists" in error("me.mp4", "out/b.mp4", "-e", "smile=3", "--aligned")
@@ -88,7 +88,7 @@ def test_all_that_happened_is_told() -> None:
     for part in (
         "1,000 of 1,200 frames of 3 shots edited, 240 of them by an earlier run",
         "7 further frames could not be decoded",
-        "source 1.00, frame by frame 3.00, smoothed 2.00",
+        "the source's face 1.00; the edit adds 3.00 frame by frame, 2.00 smoothed",
         "holds no vorbis",
         "left behind: data",
     ):

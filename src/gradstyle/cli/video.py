@@ -70,8 +70,11 @@ def lines(report: Report) -> Iterator[str]:
     if report.missing:
         yield f"{report.missing:,} further frames could not be decoded: the source is damaged"
     if report.flicker:
-        figures = ", ".join(f"{name} {report.flicker[name]:.2f}" for name in ("source", "frame by frame", "smoothed"))
-        yield f"flicker of the face, in levels of 255: {figures}"
+        source, loose, calm = (report.flicker[name] for name in ("source", "frame by frame", "smoothed"))
+        yield (
+            f"flicker, in levels of 255: the source's face {source:.2f}; "
+            f"the edit adds {loose:.2f} frame by frame, {calm:.2f} smoothed"
+        )
     if report.shaking:
         yield f"shaking of the landmarks: {report.shaking['found']:.2f} pixels, now {report.shaking['calm']:.2f}"
     if report.recoded:

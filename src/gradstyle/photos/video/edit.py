@@ -23,7 +23,7 @@ from ..faces import Face, Pixels
 from ..paste import paste
 from ..photo import Photo
 from .reading import Clip, Still, open_clip
-from .smooth import REACH, around, weights
+from .smooth import REACH, Values, around, weights
 from .track import Cuts, Follower, bounds
 from .work import Found, Planned, Work
 from .writing import QUALITY, Format, Segment, check_video_name, join, recoded
@@ -52,14 +52,18 @@ class Options:
 
 @dataclass(frozen=True)
 class Report:
-    """What was done. Flicker is how far a frame's face is from the mean of the frames before and after it, in levels
-    of 255, at the crop's size and place; shaking is the same of the landmarks, in pixels of the film."""
+    """What was done.
+
+    Flicker is how far a frame's face is from the mean of the frames before and after it, in levels of 255, on average
+    over 16 × 16 parts of the crop: of the source, and of what is added to it when each frame is edited by itself, and
+    when landmarks and codes are smoothed. Shaking is the same of the landmarks, in pixels of the film.
+    """
 
     frames: int
     edited: int  # those in which there is a face
     shots: int
     went_on_from: int = 0  # frames that an earlier run had done
-    flicker: dict[str, float] = field(default_factory=dict)  # of the source, edited frame by frame, and smoothed
+    flicker: dict[str, float] = field(default_factory=dict)  # source, frame by frame, smoothed
     shaking: dict[str, float] = field(default_factory=dict)  # found, and smoothed
     recoded: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -222,7 +226,7 @@ def _draw(clip: Clip, work: Work, painter: Painter, form: Format, options: Optio
             for item, still, seen in group:
                 segment.write(still)
                 edited += item.run >= 0
-                flicker.add(item, seen)
+                flicker.add(seen)
                 tell("editing", item.still.index + 1, total)
         _, shaken = work.plan(chunk, float(clip.time_base), options.landmarks)
         work.measure(chunk, {"edited": edited, "flicker": flicker.sums, "triples": flicker.triples, **shaken})
@@ -325,23 +329,36 @@ def _faded(before: Pixels, after: Pixels, strength: float) -> Pixels:
 
 
 class Flicker:
-    """How far each frame's face is from the mean of its two neighbours, over some frames on end."""
+    """How far each frame's face is from the mean of its two neighbours, over some frames on end.
+
+    Of an edited face, it is what the edit added that counts: the source's own grain and talking are in both. A face
+    is compared by the means of 16 × 16 parts: of single pixels, rounding to whole levels alone makes 0.3 of a level.
+    """
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
         self.triples = 0
-        self._last: deque[dict[str, Pixels]] = deque(maxlen=3)
+        self._last: deque[dict[str, Values]] = deque(maxlen=3)
 
-    def add(self, item: Item, seen: dict[str, Pixels]) -> None:
+    def add(self, seen: dict[str, Pixels]) -> None:
         if not seen:
             return
-        self._last.append(seen)
+        parts = {name: _parts(face) for name, face in seen.items()}
+        source = parts["source"]
+        self._last.append({name: face - source if name != "source" else source for name, face in parts.items()})
         if len(self._last) < 3:
             return
         self.triples += 1
         for name in seen:
-            before, here, after = (each[name].astype(np.float32) for each in self._last)
+            before, here, after = (each[name] for each in self._last)
             self.sums[name] = self.sums.get(name, 0.0) + float(np.abs(here - (before + after) / 2).mean())
+
+
+def _parts(face: Pixels) -> Values:
+    each = max(1, face.shape[0] // 16)
+    whole = face[: face.shape[0] // each * each, : face.shape[1] // each * each].astype(np.float32)
+    means: Values = whole.reshape(whole.shape[0] // each, each, -1, each, 3).mean(axis=(1, 3))
+    return means
 
 
 def _report(clip: Clip, work: Work, target: Path, went_on_from: int) -> Report:
