@@ -608,3 +608,24 @@ def test_what_it_stands_on_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r"pip install 'gradstyle\[video\]'"):
         open_clip(tmp_path / "a.mp4")
+
+
+def test_landmarks_that_are_no_face_are_passed_over(e4e: Method[Any], tmp_path: Path) -> None:
+    class Mistaken(Finder):
+        def __call__(self, pixels: npt.NDArray[np.uint8], cut: bool = False) -> Face | None:
+            face = super().__call__(pixels, cut)
+            place = np.array([50_000.0, 0.0]) if self.looked == 3 else np.zeros(2)
+            return face and Face(face.box, face.landmarks + place, face.score)
+
+    source = write(tmp_path / "a.mp4", 6)
+    report = edited(e4e, source, tmp_path / "b.mp4", Mistaken, quality=0)
+    assert (report.frames, report.edited) == (6, 5)
+    assert np.array_equal(seen(source)[0][2], seen(tmp_path / "b.mp4")[0][2])
+
+
+@pytest.mark.parametrize(("frames", "size"), [(1, (128, 128)), (3, (16, 16)), (2, (2, 2))], ids=str)
+def test_the_smallest_films(frames: int, size: tuple[int, int], e4e: Method[Any], tmp_path: Path) -> None:
+    source = write(tmp_path / "a.mp4", frames, lambda index: None, size)
+    assert edited(e4e, source, tmp_path / "b.mp4", aligned=True).edited == len(seen(tmp_path / "b.mp4")[0]) == frames
+    with pytest.raises(ValueError, match="no face was found"):
+        edited(e4e, source, tmp_path / "c.mp4", Follower)

@@ -252,8 +252,11 @@ def _coded(items: Iterator[Item], painter: Painter, batch: int) -> Iterator[Item
     for group in _batches(items, batch):
         faces = [item for item in group if item.run >= 0]
         for item in faces:
-            item.aligned = painter.cut(Photo(item.still.pixels()), item.plan.calm)
-        if faces:
+            try:
+                item.aligned = painter.cut(Photo(item.still.pixels()), item.plan.calm)
+            except ValueError:  # landmarks of no face
+                item.run = -1
+        if faces := [item for item in faces if item.run >= 0]:
             codes = painter.codes([item.aligned for item in faces if item.aligned])
             for index, item in enumerate(faces):
                 item.own = codes[index]
@@ -315,7 +318,11 @@ def _painted(items: Iterator[Item], painter: Painter, batch: int, first: int) ->
 def _seen(painter: Painter, item: Item, photo: Photo, result: Photo) -> dict[str, Pixels]:
     """The face in the source, edited with nothing smoothed, and edited: all three in one place."""
     assert item.own is not None
-    loose = painter.paint([photo], [painter.cut(photo, item.plan.landmarks)], item.own)[0]
+    try:
+        crop = painter.cut(photo, item.plan.landmarks)
+    except ValueError:
+        return {}
+    loose = painter.paint([photo], [crop], item.own)[0]
     loose = Photo(_faded(photo.pixels, loose.pixels, item.plan.strength))
     shown = {"source": photo, "frame by frame": loose, "smoothed": result}
     return {name: painter.cut(each, item.plan.calm).pixels for name, each in shown.items()}
@@ -342,6 +349,7 @@ class Flicker:
 
     def add(self, seen: dict[str, Pixels]) -> None:
         if not seen:
+            self._last.clear()
             return
         parts = {name: _parts(face) for name, face in seen.items()}
         source = parts["source"]
