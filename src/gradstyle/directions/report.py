@@ -135,19 +135,18 @@ def _between(points: list[list[float]], at: float) -> float | None:
 
 
 def _monotonic(own: Tensor, low: int, high: int, zero: int, needed: float) -> tuple[int, int, float]:
-    """Narrow the range until the attribute rises with the amount on enough of the codes."""
+    """The widest part of the range in which the attribute rises with the amount on enough of the codes."""
 
     def share(first: int, last: int) -> float:
         if last <= first:
             return 0.0
         rising = own[first : last + 1].diff(dim=0) >= -SLACK  # [steps, codes]
-        return float(rising.all(dim=0).float().mean())
+        return int(rising.all(dim=0).sum()) / own.shape[1]
 
-    here = share(low, high)
-    while here < needed and high - low > 1:
-        tries = [(share(a, b), a, b) for a, b in ((low + 1, high), (low, high - 1)) if a <= zero <= b]
-        here, low, high = max(tries, key=lambda t: (t[0], -abs(t[1] + t[2] - 2 * zero)))
-    return low, high, here
+    parts = [(first, last) for first in range(low, zero + 1) for last in range(zero, high + 1)]
+    parts.sort(key=lambda part: (part[0] - part[1], abs(part[0] + part[1] - 2 * zero)))  # wide, then even
+    first, last = next((part for part in parts if share(*part) >= needed), (zero, zero))
+    return first, last, share(first, last) if last > first else share(low, high)
 
 
 def _reasons(report: Report, watched: list[str], why: dict[str, str], limits: Thresholds) -> list[str]:
