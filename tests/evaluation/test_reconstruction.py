@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import runs
 import torch
+import torch.nn.functional as F
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 from typer.testing import CliRunner
@@ -26,6 +27,7 @@ from gradstyle.evaluation.photos import counted, reason
 from gradstyle.evaluation.reconstruction import reconstruction
 from gradstyle.evaluation.store import RunFolder
 from gradstyle.losses import LPIPS, FeatureDistance
+from gradstyle.losses.inception import Inception
 from gradstyle.photos import open_photo
 
 
@@ -217,7 +219,7 @@ def test_two_judges_are_compared(bundle: Path, photos: Path, tmp_path: Path) -> 
 def test_every_figure_of_a_copy_is_perfect_and_of_noise_bad() -> None:
     judge = runs.a_judge()
     gauge = Gauge(32, [DlibIdentity("celeba")], [judge], LPIPS("alex"))
-    seen = gauge.look(torch.nn.functional.interpolate(torch.rand(3, 3, 4, 4) * 2 - 1, size=(32, 32), mode="bilinear"))
+    seen = gauge.look(F.interpolate(torch.rand(3, 3, 4, 4) * 2 - 1, size=(32, 32), mode="bilinear"))
     noise = gauge.look(torch.rand(3, 3, 32, 32) * 2 - 1)
     same, other = gauge.compare(seen, seen), gauge.compare(noise, seen)
     perfect = {"higher": {"psnr": torch.inf}, "lower": {}}
@@ -249,3 +251,32 @@ def test_the_command(bundle: Path, photos: Path, tmp_path: Path) -> None:
     assert record["photos"] == ["0.png", "2.png"] and record["failures"][0]["photo"] == runs.BROKEN
     refused = CliRunner().invoke(app, [*arguments, "--preset", "celeba-hq-1000"])
     assert refused.exit_code == 1 and "generators of 1024 px, this bundle has 32 px" in refused.output.replace("\n", "")
+
+
+def test_the_fid_is_of_the_network_that_defines_it(
+    bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a small network in its place: whose vectors are compared, and under which name."""
+    torch.manual_seed(0)
+    mix = torch.randn(48, 5)
+    monkeypatch.setattr(Inception, "forward", lambda self, images: F.adaptive_avg_pool2d(images, 4).flatten(1) @ mix)
+    monkeypatch.setattr(Inception, "open", classmethod(lambda cls, path: cls.__new__(cls)))
+    monkeypatch.setattr(Inception, "__call__", Inception.forward, raising=False)
+    monkeypatch.setattr(Inception, "to", lambda self, device: self)
+    monkeypatch.setattr(Bench, "costs", lambda self: {})
+    (tmp_path / "inception.pth").write_bytes(b"x")
+    asked = runs.request(bundle, photos, tmp_path / "run", methods=("e4e",), inception=str(tmp_path / "inception.pth"))
+    folder = reconstruction(asked)
+    row, kid = folder.summary().row("e4e", "", "fid"), folder.summary().row("e4e", "", "kid")
+    bench = Bench("reconstruction", asked)
+    sources = torch.cat([bench.at_resolution(batch) for batch in range(bench.photos.batches)])
+    images = torch.cat([bench.photos[batch] for batch in range(bench.photos.batches)])
+    editor = bench.editors["e4e"]
+    again = metrics.rounded(editor.render(editor.invert(images)))
+    sets = [F.adaptive_avg_pool2d(each, 4).flatten(1) @ mix for each in (again, sources)]
+    assert row is not None and kid is not None and row.n == runs.COUNT
+    assert row.mean == pytest.approx(metrics.frechet(*sets), rel=1e-3)
+    assert kid.mean == pytest.approx(metrics.kernel_distance(*sets), rel=1e-3)
+    titles = {metric.name: metric.title for metric in folder.record().metrics}
+    assert titles["fid"] == "FID" and "FID" not in titles["judge_frechet"]
+    assert folder.record().protocol["networks"]["inception"]

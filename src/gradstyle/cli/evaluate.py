@@ -67,6 +67,9 @@ CropOption = Annotated[
 LPIPSOption = Annotated[Path | None, typer.Option("--lpips", help="The backbone's weights, as torchvision has them.")]
 HeadsOption = Annotated[Path | None, typer.Option("--heads", help="LPIPS's own linear heads for that backbone.")]
 BackboneOption = Annotated[Literal["alex", "vgg"], typer.Option(help="Which backbone --lpips holds.")]
+InceptionOption = Annotated[
+    Path | None, typer.Option("--inception", help="pt_inception-2015-12-05-6726825d.pth, which defines the FID.")
+]
 BatchOption = Annotated[int, typer.Option(help="Photos at once; a part of the protocol.", min=1)]
 SeedOption = Annotated[int, typer.Option(help="Of the bootstrap and of the tests.", min=0)]
 ShownOption = Annotated[int, typer.Option(help="Of so many photos, pictures are kept for the report.", min=0)]
@@ -88,6 +91,7 @@ def reconstruction(
     lpips: LPIPSOption = None,
     heads: HeadsOption = None,
     backbone: BackboneOption = "alex",
+    inception: InceptionOption = None,
     batch: BatchOption = 20,
     seed: SeedOption = 0,
     shown: ShownOption = 12,
@@ -141,6 +145,7 @@ def editing(
     lpips: LPIPSOption = None,
     heads: HeadsOption = None,
     backbone: BackboneOption = "alex",
+    inception: InceptionOption = None,
     batch: BatchOption = 20,
     seed: SeedOption = 0,
     shown: ShownOption = 12,
@@ -275,7 +280,7 @@ def ablation(
     from ..evaluation.ablation import ablation as run
 
     named = dict(_named(text, "--variant", "NAME=BUNDLE") for text in variants or ())
-    request = _request("ablation", {"method": None} | locals(), edits=edits or (), variants=named)
+    request = _request("ablation", {"method": None, "inception": None} | locals(), edits=edits or (), variants=named)
     with _bar() as bar:
         folder = run(request, bar)
     for condition in folder.record().conditions:
@@ -307,7 +312,9 @@ def residuals(
     """
     from ..evaluation.residuals import residuals as run
 
-    needless = dict.fromkeys(("method", "judge", "second_judge", "face_network", "face_crop", "lpips", "heads"))
+    needless = dict.fromkeys(
+        ("method", "judge", "second_judge", "face_network", "face_crop", "lpips", "heads", "inception")
+    )
     given = needless | {"backbone": "alex", "preset": "bundled"} | locals()
     with _bar() as bar:
         folder = run(_request("residuals", given, edit=edit, amount=amount), bar)
@@ -344,6 +351,7 @@ def _request(kind: str, given: dict[str, Any], labels: str | None = None, **chan
         lpips=_text(given["lpips"]),
         heads=_text(given["heads"]),
         backbone=given["backbone"],
+        inception=_text(given["inception"]),
         labels=labels,
         batch=given["batch"],
         seed=given["seed"],

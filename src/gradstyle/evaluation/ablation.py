@@ -55,7 +55,7 @@ def ablation(request: Request, say: Say | None = None) -> RunFolder:
         attributes = bench.judges[0].config.attributes
         targets = targets_of(bench.bundle, request, attributes, (1.0, 2.0))
         scores = Scores(attributes, targets, bench.bundle.generator(device=bench.device))
-        spreads = [spread(each) for each in look_at_photos(bench, scores)[0]]
+        spreads = [spread(each) for each in look_at_photos(bench, scores)]
     else:
         bench.notes.append("No edits are measured: that needs a judge, and edits in the bundle.")
     where = {target: fixed(target.amounts((1.0, 2.0))) for target in targets}

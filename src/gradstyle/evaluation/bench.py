@@ -24,6 +24,7 @@ from ..bundles import Bundle
 from ..bundles.bundle import find_bundle
 from ..bundles.manifest import read_manifest
 from ..editor import Editor, device_of
+from ..losses.inception import Inception
 from ..losses.judge import Judge
 from ..losses.perceptual import LPIPS, Backbone
 from ..photos import to_photo
@@ -77,6 +78,7 @@ class Request:
     lpips: str | None = None
     heads: str | None = None
     backbone: str = "alex"
+    inception: str | None = None  # the network that defines the FID
     labels: str | None = None  # a table of attributes
     batch: int = 20
     seed: int = 0
@@ -113,7 +115,10 @@ class Bench:
         self.editors = {name: Editor(self.bundle, name, self.device) for name in self.methods}
         self.notes: list[str] = []
         self.judges = self._judges()
-        self.gauge = Gauge(self.bundle.resolution, self._identities(), self.judges, self._lpips(), self._lpips_title)
+        inception = Inception.open(request.inception).to(self.device) if request.inception else None
+        self.gauge = Gauge(
+            self.bundle.resolution, self._identities(), self.judges, self._lpips(), self._lpips_title, inception
+        )
         split = request.split if request.split or request.every_photo else default_split(request.data)
         width, height = self.bundle.domain.aspect
         side = max(self.bundle.resolution, self.bundle.config("encoder").input_size)
@@ -195,6 +200,7 @@ class Bench:
                 "face": request.face,
                 "lpips": request.lpips,
                 "heads": request.heads,
+                "inception": request.inception,
             }.items()
             if file
         }

@@ -24,7 +24,7 @@ from .bench import Bench, Outcome, Request, Say
 from .gauge import FIRST, SECOND, Seen
 from .metrics import l2
 from .photos import default_table
-from .reconstruction import SETS, set_rows
+from .reconstruction import Sets, set_rows, source_vectors
 from .stats import Array, Resampling, agreement, common
 from .store import Curve, Metric, Record, Row, RunFolder, Summary, Values
 
@@ -60,7 +60,7 @@ class Editing:
 
     def run(self) -> RunFolder:
         bench, gauge = self.bench, self.bench.gauge
-        self.plain, self.vectors = look_at_photos(bench, self.scores)
+        self.plain = look_at_photos(bench, self.scores)
         self.spreads = [spread(scores) for scores in self.plain]
         record = bench.record(
             self._conditions(),
@@ -122,7 +122,7 @@ class Editing:
         if gauge.identities:
             found.append(Metric("jump_identity", "Jump, ID", "higher", "between no edit and a vanishing one"))
         found.append(Metric("jump_judge", "Jump, judge distance", "lower", "between no edit and a vanishing one"))
-        return [*found, *SETS]
+        return [*found, *gauge.set_metrics]
 
     # ---- one batch
 
@@ -149,7 +149,8 @@ class Editing:
                     for name, v in changes_of(target, self.scores, before, after, self.spreads, gauge.names).items()
                 }
                 if amount in fixed(amounts):
-                    out.pictures[where], out.sets[where] = edited.images, edited.embeddings[0]
+                    out.pictures[where] = edited.images
+                    out.sets |= edited.sets(where)
                     if again:
                         codes = inversion.codes.w[:again]
                         undone = self._undo(method, target, amount, codes, edited.images[:again], seen)
@@ -270,11 +271,11 @@ class Editing:
 
     # ---- sets
 
-    def _sets(self, record: Record, sets: dict[tuple[str, str], dict[str, Tensor]], notes: list[str]) -> list[Row]:
+    def _sets(self, record: Record, sets: Sets, notes: list[str]) -> list[Row]:
         """Photos without an attribute, edited to have it, beside photos that have it; and the other way round."""
         table = self.bench.request.labels or default_table(self.bench.request.data)
         labels = self.bench.photos.labels(table) if table else {}
-        vectors = dict(zip(record.photos, self.vectors))
+        vectors = source_vectors(self.bench)
         rows: list[Row] = []
         for target in self.targets:
             if target.attribute not in self.attributes:
@@ -290,11 +291,10 @@ class Editing:
                 want = {p for p, h in zip(record.photos, has) if h is gains}
                 lack = {p for p, h in zip(record.photos, has) if h is not None and h is not gains}
                 where = condition(target, amount)
-                edited = {
-                    (m, where): {p: v for p, v in sets.get((m, where), {}).items() if p in lack} for m in record.methods
-                }
+                edited = {key: {p: v for p, v in each.items() if p in lack} for key, each in sets.items()}
                 of = replace(record, photos=tuple(p for p in record.photos if p in lack))
-                rows += set_rows(of, edited, {p: vectors[p] for p in record.photos if p in want}, where)
+                real = {network: {p: v for p, v in each.items() if p in want} for network, each in vectors.items()}
+                rows += set_rows(self.bench, of, edited, real, where)
         return rows
 
 
@@ -319,15 +319,14 @@ def targets_of(
     )
 
 
-def look_at_photos(bench: Bench, scores: Scores) -> tuple[list[Tensor], Tensor]:
-    """Scores and vectors of the photos themselves: scores by judge [photos, attributes], vectors of the first."""
-    each, vectors = list[list[Tensor]](), list[Tensor]()
+def look_at_photos(bench: Bench, scores: Scores) -> list[Tensor]:
+    """Scores of the photos themselves, by judge: [photos, attributes]."""
+    each = list[list[Tensor]]()
     for batch in range(bench.photos.batches):
-        judged = [bench.judged(batch, judge) for judge in range(len(bench.judges))]
-        each.append(scores(bench.at_resolution(batch), [logits for _, logits in judged]))
-        vectors.append(judged[0][0])
+        logits = [bench.judged(batch, judge)[1] for judge in range(len(bench.judges))]
+        each.append(scores(bench.at_resolution(batch), logits))
         bench.say("looking at photos", batch + 1, bench.photos.batches)
-    return [torch.cat(of_judge) for of_judge in zip(*each)], torch.cat(vectors)
+    return [torch.cat(of_judge) for of_judge in zip(*each)]
 
 
 def changes_of(

@@ -8,13 +8,35 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..losses.inception import Inception
 from ..losses.judge import Judge
 from ..losses.perceptual import LPIPS, unit
 from . import metrics
 from .identity import Identity
 from .store import Metric
 
+INCEPTION = "#inception"  # after a condition: the set's vectors in that network, not in the judge
 FIRST, SECOND = "judge", "judge2"  # in the names of what a judge and a second one measure
+
+
+JUDGED = (
+    Metric(
+        f"{FIRST}_frechet",
+        "Fréchet distance (judge features)",
+        "lower",
+        "of the two sets, in the judge's embedding; not FID",
+    ),
+    Metric(
+        f"{FIRST}_kernel",
+        "Kernel distance (judge features)",
+        "lower",
+        "squared maximum mean discrepancy, cubic kernel, in the judge's embedding; not KID",
+    ),
+)
+DEFINED = (
+    Metric("fid", "FID", "lower", "in the Inception network that defines it; depends on how many pictures there are"),
+    Metric("kid", "KID", "lower", "in the same features, over all pairs"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +49,7 @@ class Seen:
     embeddings: tuple[Tensor, ...]  # one a judge, [N, D]
     logits: tuple[Tensor, ...]  # one a judge, [N, attributes]
     lpips: tuple[Tensor, ...] = ()
+    inception: tuple[Tensor, ...] = ()  # [N, 2048], if that network is there
 
     def __len__(self) -> int:
         return len(self.images)
@@ -39,7 +62,13 @@ class Seen:
 
         features = tuple(one(maps) for maps in self.features)
         pictures = self.images[index : index + 1]
-        return Seen(pictures, one(self.vectors), features, one(self.embeddings), one(self.logits), one(self.lpips))
+        rest = one(self.embeddings), one(self.logits), one(self.lpips), one(self.inception)
+        return Seen(pictures, one(self.vectors), features, *rest)
+
+    def sets(self, condition: str) -> dict[str, Tensor]:
+        """What distances of sets are computed from, by condition and network."""
+        found = {condition: self.embeddings[0]} if self.embeddings else {}
+        return found | {f"{condition}{INCEPTION}": vectors for vectors in self.inception}
 
 
 class Gauge:
@@ -52,9 +81,10 @@ class Gauge:
         judges: Sequence[Judge] = (),
         lpips: LPIPS | None = None,
         lpips_title: str = "LPIPS",
+        inception: Inception | None = None,
     ) -> None:
         self.side, self.identities, self.judges, self.lpips = side, tuple(identities), tuple(judges), lpips
-        self.lpips_title = lpips_title
+        self.lpips_title, self.inception = lpips_title, inception
         self.names = (FIRST, SECOND)[: len(self.judges)]
 
     @property
@@ -80,6 +110,11 @@ class Gauge:
         return tuple(found)
 
     @property
+    def set_metrics(self) -> tuple[Metric, ...]:
+        """Of two sets of pictures."""
+        return (*(JUDGED if self.judges else ()), *(DEFINED if self.inception is not None else ()))
+
+    @property
     def pairs(self) -> dict[str, str]:
         """Figures of the judge, and the same of the second one."""
         return {f"{FIRST}_distance": f"{SECOND}_distance"} if len(self.judges) > 1 else {}
@@ -96,7 +131,8 @@ class Gauge:
             logits.append(judge.out(torch.relu(embedded)).float().cpu())
         vectors = tuple(identity.embed(images) for identity in self.identities)
         seen = tuple(self.lpips.maps(images)) if self.lpips is not None else ()
-        return Seen(images, vectors, tuple(features), tuple(embeddings), tuple(logits), seen)
+        deep = () if self.inception is None else (self.inception(images).cpu(),)
+        return Seen(images, vectors, tuple(features), tuple(embeddings), tuple(logits), seen, deep)
 
     @torch.inference_mode()
     def compare(self, seen: Seen, targets: Seen) -> dict[str, Tensor]:
