@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo test lint format types check benchmark clean help
+.PHONY: demo test browser lint format types check benchmark clean help
 
 help: ## show what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -18,8 +18,16 @@ $(READY): pyproject.toml
 demo: $(READY) ## set up, then make pictures with the bundled model
 	$(BIN)/gradstyle demo
 
-test: $(READY) ## set up, then run the tests
+test: $(READY) browser ## set up, then run the tests
 	$(BIN)/python -m pytest -n auto
+
+CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome || test -x "$$GRADSTYLE_CHROMIUM"
+browser: ## a Chromium for the tests of web pages, installed where that is allowed
+	@{ $(CHROMIUM); } >/dev/null 2>&1 \
+	|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "installing chromium for the tests of web pages" \
+	  && { apt-get install -yqq --no-install-recommends chromium || { apt-get update -qq \
+	  && apt-get install -yqq --no-install-recommends chromium; }; } >/dev/null 2>&1 && { $(CHROMIUM); } >/dev/null; } \
+	|| echo "NO CHROMIUM HERE, and none could be installed: THE TESTS OF WEB PAGES WILL BE SKIPPED" >&2
 
 lint: $(READY) ## style
 	$(BIN)/ruff check .

@@ -189,11 +189,13 @@ def test_a_password_keeps_out_and_files_are_gone_in_the_end(bundle: Path, tmp_pa
         assert studio.files()
     finally:
         running.close()  # type: ignore[attr-defined]
-    assert not list(studio.temp.iterdir()) and studio.process.returncode == 0
+    assert list(studio.temp.iterdir()) == [] and studio.process.returncode == 0
 
 
-def test_a_wrong_start_is_told_in_a_line(bundle: Path) -> None:
+def test_a_wrong_start_is_told_in_a_line(studio: Running, bundle: Path) -> None:
+    port = studio.address.rpartition(":")[2]
     for options, said in (
+        (["--bundle", str(bundle), "--port", port], f"port {port}: Address already in use; choose another --port"),
         (["--bundle", "nowhere"], "there is no bundle 'nowhere'"),
         (["--bundle", str(bundle), "--auth", "secretword"], "--auth is USER:PASSWORD"),
         (["--bundle", str(bundle), "--bundle", str(bundle)], "two bundles are called 'tiny'"),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import socket
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -187,11 +190,12 @@ def serve(
         studio = [studio]
     if not isinstance(studio, Studio):
         studio = build(studio, limits, auth, device, host, port)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as Ctrl+C: what is below is still done
     try:
         import uvicorn
 
-        listening = socket.create_server((studio.host, studio.port), family=_family(studio.host))
-        with listening:
+        with _listening(studio.host, studio.port) as listening:
             ready()
             config = uvicorn.Config(studio.app, log_level="warning", timeout_graceful_shutdown=2)
             uvicorn.Server(config).run([listening])
@@ -199,5 +203,8 @@ def serve(
         studio.close()
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ValueError(f"nothing can listen at {host} port {port}: {os.strerror(error.errno or 0)}; choose another --port") from None
