@@ -43,7 +43,8 @@ class Editor:
         self.bundle = bundle
         self.device = device_of(device)
         self.dtype = dtype
-        self.edits = bundle.edits
+        self.edits, self.sliders = bundle.edits, bundle.sliders
+        self.beyond = False  # whether amounts may go beyond the sliders' ranges
         self._method: Method[Any] = bundle.method(method or bundle.methods[0], dtype, self.device)
         for part in (self._method.generator, self._method.encoder):  # up to half as fast again on a CPU
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -144,8 +145,16 @@ class Editor:
         if isinstance(edits, str):
             edits = parse_edits(edits)
         if isinstance(edits, Mapping):
-            return [amount * self.edit_named(name) for name, amount in edits.items()]
+            return [self.within(name, amount) * self.edit_named(name) for name, amount in edits.items()]
         return edits
+
+    def within(self, name: str, amount: float) -> float:
+        """An amount, brought into the range over which the bundle's slider was found good, unless `beyond` is set.
+
+        Edits without a slider, and `Edit` values that are given as they are, go as far as they are told to.
+        """
+        slider = None if self.beyond else self.sliders.get(name)
+        return amount if slider is None else slider.clamp(amount)
 
     def edit_named(self, name: str) -> Edit:
         """One of the bundle's edits, as far as its direction was stored."""

@@ -76,6 +76,7 @@ def edit(
     strip: Annotated[
         bool, typer.Option("--strip", help="Leave out profile, EXIF and all else that the photo's file says.")
     ] = False,
+    beyond: Annotated[bool, typer.Option("--beyond", help="Go beyond the range that a slider is good for.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="How many photos at once.")] = 1,
     force: ForceOption = False,
     device: DeviceOption = None,
@@ -89,8 +90,6 @@ def edit(
     One photo is written beside itself as me-edited.jpg. Several go to a folder, with a report of what was done and
     what was not; stopped, the same command goes on.
     """
-    from ..editor import load
-
     which, text = _which(face), ", ".join(edits)
     if not is_batch(photos):
         (photo,) = photos
@@ -102,7 +101,7 @@ def edit(
         if target is None:
             ending = photo.suffix if _fits(photo, picture) else _kind(picture)
             target = writable(photo.with_name(f"{photo.stem}-edited{ending}"), force)
-        editor = load(bundle, method, device)
+        editor = _loaded(bundle, method, device, text, beyond)
         _must_change(text, bare, editor)
         done = _edited(editor, picture, text, which, aligned, detail, bare)
         done.save(target, strip)
@@ -115,7 +114,7 @@ def edit(
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; several photos are written to a folder: give another --out")
     tasks, left = found(photos, folder)
-    editor = load(bundle, method, device)
+    editor = _loaded(bundle, method, device, text, beyond)
     _must_change(text, bare, editor)
     editor.find(text)  # a wrong name costs nothing
 
@@ -154,6 +153,19 @@ def _edited(
     if bare:
         return editor.draw(picture, text, which, aligned)
     return editor.edit(picture, text, which, aligned, Paste(detail=detail.value))
+
+
+def _loaded(bundle: str, method: str | None, device: str | None, text: str, beyond: bool) -> Editor:
+    """An editor, which says where an amount is more than its slider is good for."""
+    from ..editor import load, parse_edits
+
+    editor = load(bundle, method, device)
+    editor.beyond = beyond
+    for name, amount in parse_edits(text).items():
+        if (used := editor.within(name, amount)) != amount:
+            note = f"{name}={amount:g} is more than it is good for: {used:g} is used (--beyond takes it as it is)"
+            errors.print(printable(note), style="yellow", soft_wrap=True, highlight=False, markup=False)
+    return editor
 
 
 def _which(face: str) -> Which:
@@ -223,8 +235,8 @@ def _sum_up(lines: list[Line], left: list[Line], folder: Path) -> None:
 def sweep(
     photo: PhotoArgument,
     name: Annotated[str, typer.Argument(help="The edit to sweep over.")],
-    low: Annotated[float, typer.Option(help="The first amount.")] = -3.0,
-    high: Annotated[float, typer.Option(help="The last amount.")] = 3.0,
+    low: Annotated[float | None, typer.Option(help="The first amount; the slider's least, or -3.")] = None,
+    high: Annotated[float | None, typer.Option(help="The last amount; the slider's largest, or 3.")] = None,
     steps: Annotated[int, typer.Option(min=2, max=200, help="How many pictures.")] = 7,
     bundle: BundleOption = "faces",
     method: MethodOption = None,
@@ -246,7 +258,10 @@ def sweep(
     editor = load(bundle, method, device)
     direction = editor.edit_named(name)
     inversion = editor.invert(editor.crops(picture, _one(face), aligned)[0])
-    amounts = torch.linspace(low, high, steps).tolist()
+    slider = editor.sliders.get(name)
+    first = low if low is not None else slider.low if slider else -3.0
+    last = high if high is not None else slider.high if slider else 3.0
+    amounts = torch.linspace(first, last, steps).tolist()
     images = [editor.render(inversion, amount * direction)[0].cpu() for amount in amounts]
     if target.suffix.lower() in (".gif", ".webp"):
         frames = [Image.fromarray(to_photo(image, editor.bundle.domain.aspect).pixels) for image in images]
