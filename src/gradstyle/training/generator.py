@@ -136,10 +136,13 @@ class Critic:
 
     def __init__(self, setup: Setup[GeneratorRecipe]) -> None:
         if "teacher" not in setup.inputs:
-            raise ValueError("critic_weight is set, and the critic looks through a teacher: give --teacher FILE")
+            raise ValueError(
+                "the recipe's critic looks through a teacher: give --teacher FILE (gradstyle train teacher makes one), "
+                "or --set critic_weight=0 to learn without it"
+            )
         recipe, self.engine = setup.recipe, setup.engine
         self.teacher = Judge.open(setup.inputs["teacher"]).requires_grad_(False).to(self.engine.device)
-        self.standing = Standing(teacher=self.teacher)
+        self.standing = Standing(setup.inputs)
         self.heads = FeatureCritic(self.teacher.config.widths[1:], recipe.critic_width).to(self.engine.device)
         self.optimiser = torch.optim.Adam(self.heads.parameters(), lr=recipe.critic_rate, betas=(0.0, 0.99))
         self.synced, self.stepping = self.engine.prepare(self.heads, self.optimiser)
