@@ -24,7 +24,11 @@ class Draws:
 
     def uniform(self, rows: int, *shape: int) -> Tensor:
         """In [0, 1)."""
-        return self._mine(torch.rand(rows * self.world, *shape, generator=self.generator), rows)
+        return self._mine(self.uniform_for_all(rows, *shape), rows)
+
+    def uniform_for_all(self, rows: int, *shape: int) -> Tensor:
+        """The rows of all processes, which each of them knows."""
+        return torch.rand(rows * self.world, *shape, generator=self.generator)
 
     def seeds(self, rows: int) -> list[int]:
         """One seed a row, for numbers too many to be drawn by every process for all."""

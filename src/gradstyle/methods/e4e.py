@@ -175,8 +175,7 @@ class LatentDiscriminatorLoss:
 
     def _exchange(self, pool: CodePool, codes: Tensor, context: TrainingContext) -> Tensor:
         draws, count = context.draws, len(codes)
-        joined = self.gather(torch.cat([codes, draws.uniform(count, 2).to(codes)], dim=1))
-        given = pool.exchange(joined[:, :-2], joined[:, -2:])
+        given = pool.exchange(self.gather(codes), draws.uniform_for_all(count, 2))
         return given[draws.rank * count :][:count].clone()
 
     def state_dict(self) -> dict[str, Tensor]:
