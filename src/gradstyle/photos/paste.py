@@ -5,8 +5,9 @@ added to the photo. So whatever the photo has and no rendering has, finer detail
 an inversion misses, stays where it is. That is wrong only where the edit moves something: a mouth that opens would
 keep the closed mouth's lines. There the edited crop itself is put, in the photo's own colours.
 
-Pasted is what lies in the face's hull, and beyond it what changed visibly, such as hair. But where the rendering
-without edits does not show what the photo shows, a change of it says nothing about the photo, and stays out.
+Pasted is what lies in the hull of the face's landmarks, and beyond it the forehead, and what changed visibly, such as
+hair. But where, beyond the hull, the rendering without edits does not show what the photo shows, a change of it says
+nothing about the photo, and stays out.
 
 Change and crop are told apart by how much of the structure survives. Around each pixel, the rendering without edits has
 structure: what differs from its neighbourhood's mean. Regressing the edited rendering on it tells which share of that
@@ -97,7 +98,8 @@ def change_of(photo: Photo, aligned: Aligned, before: Tensor, after: Tensor, how
     moved = moved.clamp(0, 1)
     known = 1 - _step(_blurred(missing.square().mean(1, True), how.window * side).sqrt(), *how.trust)
     seen = _step(_seen(after - before), *how.grows)
-    mask = mask_of(photo, aligned, _enlarged(seen * known, working).clamp(0, 1), how)
+    seen, known = (_enlarged(x, working).clamp(0, 1) for x in (seen, known))
+    mask = mask_of(photo, aligned, seen, known, how)
     add = mask * ((1 - moved) * change + moved * itself.clamp(0, 255))
     return Change(add[0], (mask * moved)[0], mask[0], moved[0])
 
@@ -114,12 +116,17 @@ def moved_of(before: Tensor, after: Tensor, how: Paste) -> Tensor:
     return 1 - _step(share, *how.stays)
 
 
-def mask_of(photo: Photo, aligned: Aligned, mask: Tensor, how: Paste) -> Tensor:
-    """Where the change goes: where it is wanted at all, and the face's hull, but no edge of the crop."""
-    side = mask.shape[-1]
+def mask_of(photo: Photo, aligned: Aligned, seen: Tensor, known: Tensor, how: Paste) -> Tensor:
+    """Where the change goes: the face; what is `known` of the forehead, or `seen` to change; no edge of the crop."""
+    side = seen.shape[-1]
+    mask = seen * known
     if aligned.face is not None:
         points = aligned.frame.to_crop(aligned.face.landmarks, side)
-        mask = torch.maximum(mask, _blurred(_hull(points, side, how.forehead), how.feather * side))
+        raised = points[17:27] + (points[27] - points[8]) * how.forehead  # the brows; there may be a fringe, or a hat
+        face, forehead = (
+            _blurred(_hull(each, side), how.feather * side) for each in (points, np.concatenate([points, raised]))
+        )
+        mask = torch.maximum(torch.maximum(mask, face), forehead * known)
     mask = mask * _inside(photo, aligned, side, how.border)
     return torch.where(mask < 1 / 255, 0.0, mask.clamp(max=1))
 
@@ -169,10 +176,9 @@ def _seen(change: Tensor) -> Tensor:
     return _blurred(change, change.shape[-1] / 96).abs().amax(dim=1, keepdim=True)
 
 
-def _hull(landmarks: Points, side: int, forehead: float) -> Tensor:
-    """The face as a filled polygon [1, 1, side, side]: jaw, and the brows raised over the forehead."""
-    up = (landmarks[27] - landmarks[8]) * forehead
-    points = _convex(np.concatenate([landmarks, landmarks[17:27] + up]))
+def _hull(points: Points, side: int) -> Tensor:
+    """The hull of points, filled, [1, 1, side, side]."""
+    points = _convex(points)
     finer = 4
     drawn = Image.new("L", (side * finer, side * finer))
     ImageDraw.Draw(drawn).polygon([((x + 0.5) * finer, (y + 0.5) * finer) for x, y in points.tolist()], fill=255)
