@@ -174,6 +174,13 @@ def test_what_is_wrong_is_said_before_hours_are_spent(tmp_path: Path):
     assert not (tmp_path / "chain").exists()
 
 
+def test_one_process_trains_a_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="one process"):
+        chain.run(tmp_path / "chain", Silent(), tmp_path, "tiny", 1.0)
+    assert not (tmp_path / "chain").exists()
+
+
 # ---- files
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -152,6 +153,8 @@ def run(
     What there is by then is assembled, and exported if `largest_file` is given, also where it is not all.
     """
     began = time.monotonic()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("a chain is trained by one process: train its stages one by one under accelerate launch")
     chain = _begin(folder, data, recipe, minutes, labels, start_weights, overrides)
     done = _train_stages(chain, folder, meter, began, piece, cache, device)
     _assemble(folder, meter)
