@@ -432,7 +432,14 @@ def test_figures_have_the_digits_that_intervals_allow() -> None:
     assert decimals([Row("m", "", "x", 20.0, 10.0, 900.0, 9)]) == 0
     assert decimals([Row("m", "", "x", 0.05, None, None, 9)]) == 4
     assert decimals([Row("m", "", "x", 0.0, 0.0, 0.0, 9)]) <= 2
-    assert [figure(v, 2) for v in (-0.125, inf, nan, None, 1234.5)] == ["−0.12", "∞", "–", "–", "1,234.50"]
+    assert [figure(v, 2) for v in (-0.125, inf, nan, None, 1234.5, -0.001)] == [
+        "−0.12",
+        "∞",
+        "–",
+        "–",
+        "1,234.50",
+        "0.00",
+    ]
     assert [probability(p) for p in (0.0001, 0.04, 0.5, 1.0)] == ["p < .001", "p = .040", "p = .500", "p = 1.000"]
 
 

@@ -311,9 +311,7 @@ def row(comparison: Comparison, change: Change) -> list[str]:
 
 def signed(value: float, digits: int) -> str:
     text = figure(value, digits)
-    if not text.strip("−0.,"):
-        return text.lstrip("−")  # nothing is left of it
-    return f"+{text}" if value > 0 else text
+    return f"+{text}" if value > 0 and text.strip("0.,") else text
 
 
 def jsonable(comparison: Comparison) -> dict[str, Any]:

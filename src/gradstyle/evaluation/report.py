@@ -332,7 +332,8 @@ def figure(value: float | None, decimals: int) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:,.{decimals}f}".replace("-", "−")
+    text = f"{value:,.{decimals}f}".replace("-", "−")
+    return text if text.strip("−0.,") else text.lstrip("−")  # a zero has no sign
 
 
 def interval(row: Row, decimals: int) -> str:
