@@ -55,7 +55,7 @@ class Report:
     """What was done.
 
     Flicker is how far a frame's face is from the mean of the frames before and after it, in levels of 255, on average
-    over 16 × 16 parts of the crop: of the source, and of what is added to it when each frame is edited by itself, and
+    over 8 × 8 parts of the crop: of the source, and of what is added to it when each frame is edited by itself, and
     when landmarks and codes are smoothed. Shaking is the same of the landmarks, in pixels of the film.
     """
 
@@ -339,7 +339,7 @@ class Flicker:
     """How far each frame's face is from the mean of its two neighbours, over some frames on end.
 
     Of an edited face, it is what the edit added that counts: the source's own grain and talking are in both. A face
-    is compared by the means of 16 × 16 parts: of single pixels, rounding to whole levels alone makes 0.3 of a level.
+    is compared by the means of 8 × 8 parts: of single pixels, rounding to whole levels alone makes 0.3 of a level.
     """
 
     def __init__(self) -> None:
@@ -363,7 +363,7 @@ class Flicker:
 
 
 def _parts(face: Pixels) -> Values:
-    each = max(1, face.shape[0] // 16)
+    each = max(1, face.shape[0] // 8)
     whole = face[: face.shape[0] // each * each, : face.shape[1] // each * each].astype(np.float32)
     means: Values = whole.reshape(whole.shape[0] // each, each, -1, each, 3).mean(axis=(1, 3))
     return means
