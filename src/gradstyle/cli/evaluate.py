@@ -124,7 +124,7 @@ def editing(
         typer.Option("--edit", "-e", help="An edit to measure; may be given again; 'all': every slider. [smile, pose]"),
     ] = None,
     amounts: Annotated[
-        list[float] | None, typer.Option("--amount", help="At which each is measured, both ways. [1, 2, 3]", min=0.01)
+        list[float] | None, typer.Option("--amount", help="At which each is measured, both ways. [1, 2]", min=0.01)
     ] = None,
     attributes: Annotated[
         list[str] | None,
@@ -133,7 +133,7 @@ def editing(
     labels: Annotated[
         str | None, typer.Option(help="A table of the photos' attributes; attributes.csv beside them, if there is one.")
     ] = None,
-    undone: Annotated[int, typer.Option(help="Of the first so many photos, edits are inverted again.", min=0)] = 200,
+    undone: Annotated[int, typer.Option(help="Of the first so many photos, edits are inverted again.", min=0)] = 100,
     preset: PresetOption = "bundled",
     method: MethodsOption = None,
     photos: PhotosOption = None,

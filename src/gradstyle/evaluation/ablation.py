@@ -88,7 +88,7 @@ def ablation(request: Request, say: Say | None = None) -> RunFolder:
         for target, amounts in where.items():
             for amount in amounts:
                 named = condition(target, amount)
-                edited = gauge.look(editor.render(inversion, amount * target.edit))
+                edited = gauge.look(editor.render(inversion, amount * target.edit), pairs=False)
                 after = scores(edited.images, edited.logits)
                 changes = changes_of(target, scores, before, after, spreads, gauge.names)
                 found = gauge.compare_identity(edited, seen) | changes

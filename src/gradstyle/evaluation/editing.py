@@ -28,12 +28,12 @@ from .reconstruction import Sets, set_rows, source_vectors
 from .stats import Array, Resampling, agreement, common
 from .store import Curve, Metric, Record, Row, RunFolder, Summary, Values
 
-STEPS = (1.0, 2.0, 3.0)  # amounts at which each edit is measured, both ways
+STEPS = (1.0, 2.0)  # amounts at which each edit is measured, both ways
 FIXED = 2.0  # the amount of the table at a fixed slider value
 VANISHING = 1e-4  # times an edit: no picture shows it, and yet it is rendered as edits are
 VANISHES = "vanishing"  # the condition of that name
 CHANGES = (0.5, 1.0, 1.5, 2.0)  # measured changes at which methods are compared
-UNDONE = 200  # photos, the first, that are inverted again after an edit
+UNDONE = 100  # photos, the first, that are inverted again after an edit
 PAPERS = ("smile", "pose", "yaw")  # edits of the paper's table
 
 
@@ -141,7 +141,7 @@ class Editing:
             amounts = target.amounts(self.steps)
             for amount in amounts:
                 where = condition(target, amount)
-                edited = gauge.look(editor.render(inversion, amount * target.edit))
+                edited = gauge.look(editor.render(inversion, amount * target.edit), pairs=False)
                 out.values |= {(where, name): v for name, v in gauge.compare_identity(edited, seen).items()}
                 after = self.scores(edited.images, edited.logits)
                 out.values |= {

@@ -120,17 +120,18 @@ class Gauge:
         return {f"{FIRST}_distance": f"{SECOND}_distance"} if len(self.judges) > 1 else {}
 
     @torch.inference_mode()
-    def look(self, images: Tensor) -> Seen:
+    def look(self, images: Tensor, pairs: bool = True) -> Seen:
+        """Without `pairs`, what is seen serves to tell people and attributes, not to compare pictures."""
         images = metrics.rounded(images)
         features, embeddings, logits = [], [], []
         for judge in self.judges:
             maps = judge.features(images)
             embedded = judge.embedding(maps[-1].mean(dim=(2, 3)))
-            features.append(tuple(unit(each) for each in maps))
+            features.append(tuple(unit(each) for each in maps) if pairs else ())
             embeddings.append(embedded.float().cpu())
             logits.append(judge.out(torch.relu(embedded)).float().cpu())
         vectors = tuple(identity.embed(images) for identity in self.identities)
-        seen = tuple(self.lpips.maps(images)) if self.lpips is not None else ()
+        seen = tuple(self.lpips.maps(images)) if self.lpips is not None and pairs else ()
         deep = () if self.inception is None else (self.inception(images).cpu(),)
         return Seen(images, vectors, tuple(features), tuple(embeddings), tuple(logits), seen, deep)
 
