@@ -119,14 +119,14 @@ def moved_of(before: Tensor, after: Tensor, how: Paste) -> Tensor:
 def mask_of(photo: Photo, aligned: Aligned, seen: Tensor, known: Tensor, how: Paste) -> Tensor:
     """Where the change goes: the face; what is `known` of the forehead, or `seen` to change; no edge of the crop."""
     side = seen.shape[-1]
-    mask = seen * known
+    mask = seen  # with no face to tell what the edit is of, all of it counts
     if aligned.face is not None:
         points = aligned.frame.to_crop(aligned.face.landmarks, side)
         raised = points[17:27] + (points[27] - points[8]) * how.forehead  # the brows; there may be a fringe, or a hat
         face, forehead = (
             _blurred(_hull(each, side), how.feather * side) for each in (points, np.concatenate([points, raised]))
         )
-        mask = torch.maximum(torch.maximum(mask, face), forehead * known)
+        mask = torch.maximum(face, torch.maximum(seen, forehead) * known)
     mask = mask * _inside(photo, aligned, side, how.border)
     return torch.where(mask < 1 / 255, 0.0, mask.clamp(max=1))
 
