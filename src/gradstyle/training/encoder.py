@@ -72,7 +72,7 @@ class EncoderTraining(Trainable[EncoderRecipe]):
         self.generator = self.bundle.generator(device=engine.device)
         if not self.generator.config.mapping_layers:
             raise ValueError("an encoder learns what codes look like from the mapping network, which this bundle lacks")
-        self.standing = Standing(generator=self.generator)
+        self.standing = Standing(self.inputs, generator=self.generator)
         torch.manual_seed(recipe.loop.seed)
         shapes = self.generator.config
         self.encoder = Encoder(recipe.network.config(shapes.codes, shapes.w_dim))

@@ -122,7 +122,7 @@ class MethodTraining(Trainable[MethodRecipe]):
         self.bundle = open_bundle(setup)
         self.generator, self.encoder = self.bundle.generator(), self.bundle.encoder()
         self.check(config)
-        self.standing = Standing(generator=self.generator, encoder=self.encoder)
+        self.standing = Standing(self.inputs, generator=self.generator, encoder=self.encoder)
         torch.manual_seed(recipe.loop.seed)
         self.method = METHODS[self.kind](self.generator, self.encoder, config)
         place(self.method, engine.device)

@@ -20,11 +20,13 @@ from ..losses import LPIPS, FeatureDistance, IdentityLoss, Judge, KerasVGGLoss, 
 from ..losses.frozen import Frozen
 from ..methods.method import Compare
 from ..stylegan2 import Discriminator, Generator
+from ..tensors import file_sha256
 from .loop import Setup
 from .passes import place
 
 log = logging.getLogger(__name__)
 
+LOSS_FILES = ("teacher", "perceptual", "heads", "identity")  # inputs that hold a network to compare with
 MEAN_SAMPLES = 10_000
 EDIT_LENGTH = 0.7  # of a preview's edit: the part of the way from the mean code to a random one
 
@@ -67,15 +69,25 @@ def copied(bundle: Bundle, name: str, parts: Iterable[str], trained: str) -> Bun
 
 
 class Standing:
-    """Names the frozen networks of a run, so that it never goes on with others."""
+    """Names the frozen networks of a run, and the files of those that its losses compare with, so that it never
+    goes on with others."""
 
-    def __init__(self, **parts: nn.Module) -> None:
+    def __init__(self, inputs: Mapping[str, str] | None = None, **parts: nn.Module) -> None:
+        self.files = {f"--{name}": file for name, file in (inputs or {}).items() if name in LOSS_FILES}
         self.names = {name: fingerprint(part.state_dict()) for name, part in parts.items()}
+        self.names |= {name: file_sha256(Path(file)) for name, file in self.files.items()}
 
     def check(self, before: Mapping[str, str]) -> None:
         for name, now in self.names.items():
-            if before.get(name) != now:
+            if before.get(name) == now:
+                continue
+            if name not in self.files:
                 raise ValueError(f"the bundle's {name} is not the one that this run began on: start a new run on it")
+            if name in before:
+                raise ValueError(
+                    f"{name} {self.files[name]} is not the file that this run began with, and its losses would be "
+                    "others: give that file, or start a new run"
+                )
 
 
 # ---- what losses compare with
