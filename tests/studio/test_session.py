@@ -318,6 +318,16 @@ def test_visitors_are_forgotten(engine: Engine, tmp_path: Path) -> None:
     assert len(sessions) == 0 and not list((tmp_path / "visitors").iterdir()) and engine.shelf.bytes == 0
 
 
+def test_who_comes_back_finds_everything(engine: Engine, tmp_path: Path) -> None:
+    sessions = Sessions(engine, tmp_path / "visitors")
+    sessions["a"].open(a_photo(tmp_path))
+    before = sessions["a"].shown(sessions["a"].move({"smile": 1}))
+    sessions.rest("a")
+    sessions.rest("nobody")
+    assert sessions.present == 0 and len(sessions) == 1 and engine.shelf.bytes == 0
+    assert sessions["a"].shown() == before and sessions.present == 1
+
+
 def test_two_visitors_share_nothing(engine: Engine, tmp_path: Path) -> None:
     sessions = Sessions(engine, tmp_path / "visitors")
     for seed, key in enumerate("ab"):

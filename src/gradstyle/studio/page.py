@@ -69,6 +69,7 @@ def page(engine: Engine, sessions: Sessions, files: Path, limits: Limits) -> Pag
     """Everything that a visitor sees, and the functions that programs may call."""
     desk = Desk(engine, sessions, files)
     with gr.Blocks(title="GradStyle studio", analytics_enabled=False, fill_width=True) as blocks:
+        desk.blocks = blocks
         gr.HTML(HEAD, js_on_load="window.GradStyle.theme(element.querySelector('.gs-theme'))")
         with gr.Tabs():
             with gr.Tab("Edit"):
@@ -322,6 +323,7 @@ class Desk:
     files: Path
     sliders: dict[str, dict[str, Any]] = field(default_factory=dict)
     columns: dict[str, Any] = field(default_factory=dict)
+    blocks: Any = None
     stage: Any = None
     frame: Any = None
     photo: Any = None
@@ -379,7 +381,9 @@ class Desk:
         return self.engine.bundle(session.bundle).domain.crop != "none" and PORTRAIT.is_file()
 
     def leave(self, request: gr.Request) -> None:
-        self.sessions.close(_who(request))
+        self.sessions.rest(_who(request))
+        if (kept := getattr(self.blocks, "state_holder", None)) is not None:  # Gradio's copies of all that was shown
+            kept.session_data.pop(request.session_hash, None)
 
     # ---- the photo
 

@@ -144,7 +144,7 @@ def _app(
             "version": __version__,
             "bundles": {name: bundle.methods for name, bundle in engine.bundles.items()},
             "device": str(engine.device),
-            "visitors": len(sessions),
+            "visitors": sessions.present,
             "kept_mb": round(engine.shelf.bytes / 2**20, 1),
             "seconds": round(time.time() - started),
         }
@@ -207,4 +207,6 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise ValueError(f"nothing can listen at {host} port {port}: {os.strerror(error.errno or 0)}; choose another --port") from None
+        raise ValueError(
+            f"nothing can listen at {host} port {port}: {os.strerror(error.errno or 0)}; choose another --port"
+        ) from None

@@ -73,7 +73,7 @@ class Session:
         self.id = secrets.token_hex(16)
         self.engine, self.folder = engine, folder / self.id
         self.bundle = bundle or engine.first
-        self.used = time.monotonic()
+        self.touch()
         self.name, self.serial, self.note = "", 0, ""
         self.seeds, self.stopped = 0, False  # generated faces that were passed over; a batch that is to stop
         self._kind = ".jpg"
@@ -87,7 +87,12 @@ class Session:
 
     def touch(self) -> None:
         """Someone is there."""
-        self.used = time.monotonic()
+        self.used, self.resting = time.monotonic(), False
+
+    def rest(self) -> None:
+        """The visitor has left, or their phone sleeps: what can be made again goes, the photo's file and steps stay."""
+        self.resting = True
+        self.engine.shelf.drop(self.id)
 
     # ---- the photo
 
@@ -503,6 +508,16 @@ class Sessions:
         for each in surplus:
             each.close()
         return session
+
+    @property
+    def present(self) -> int:
+        """How many have not left."""
+        return sum(not session.resting for session in list(self._by_key.values()))
+
+    def rest(self, key: str) -> None:
+        """Who has left may come back, until they are forgotten."""
+        if (session := self._by_key.get(key)) is not None:
+            session.rest()
 
     def close(self, key: str) -> None:
         with self._lock:
