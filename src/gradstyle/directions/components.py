@@ -22,6 +22,7 @@ AMOUNTS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of a sheet's pictures
 PEOPLE, TRUNCATION = 3, 0.7  # codes that a sheet shows each component on
 
 
+@torch.no_grad()
 def ganspace(
     generator: Generator,
     count: int = 10,
@@ -37,6 +38,7 @@ def ganspace(
     return _edits("pca", vectors.flip(1)[:, :count].T, centred, generator, layers)
 
 
+@torch.no_grad()
 def sefa(
     generator: Generator,
     count: int = 10,

@@ -83,7 +83,7 @@ def find(
     share: float = SHARE,
     truncation: float = 1.0,
     kept: float = KEPT,
-    codes: int = benches.CODES,
+    codes: int | None = None,
     limits: Thresholds | None = None,
     cache: Path | None = None,
     device: torch.device | str = "cpu",
@@ -105,7 +105,7 @@ def find(
     bench = None
     if eye is not None:
         spread = drawn.spread if eye is teacher else {}
-        bench = bench_of(bundle, eye, spread, looking, seed, device, codes)
+        bench = bench_of(bundle, eye, spread, looking, seed, device, codes or benches.CODES)
     found = Found({}, {}, {})
     for number, wish in enumerate(asked):
         if meter is not None:
@@ -176,7 +176,7 @@ def measure_edits(
     seed: int = 0,
     meter: Meter | None = None,
     *,
-    codes: int = benches.CODES,
+    codes: int | None = None,
     limits: Thresholds | None = None,
     cache: Path | None = None,
     device: torch.device | str = "cpu",
@@ -194,7 +194,7 @@ def measure_edits(
     if isinstance(teacher, Labels):
         raise ValueError("a table of labels says nothing about edited pictures: give a teacher's file or a function")
     drawn = score_samples(generator, teacher, samples, seed, 1.0, cache, meter)
-    bench = bench_of(bundle, teacher, drawn.spread, looking, seed, device, codes)
+    bench = bench_of(bundle, teacher, drawn.spread, looking, seed, device, codes or benches.CODES)
     found = Found({}, {}, {})
     for number, wish in enumerate(asked):
         if meter is not None:
