@@ -106,8 +106,6 @@ def _writer_options(picture: Image.Image, data: bytes) -> dict[str, Any]:
         return {"pnginfo": texts}
     if picture.format == "WEBP":
         return {"lossless": _is_lossless(data), "exact": True}
-    if picture.format == "TIFF" and picture.info.get("compression") in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
-        return {"compression": picture.info["compression"]}
     return {}
 
 
@@ -143,7 +141,7 @@ def save_options(kind: str, origin: Origin | None, edited: str, software: str, s
         exif = _exif(b"", edited, software)
     if kind == "JPEG" and len(xmp) > SEGMENT:
         xmp = _xmp(b"", edited, software)
-    if kind == "TIFF" and xmp:
+    if kind == "TIFF" and xmp:  # not compressed: Pillow's compressing writer takes no inner EXIF directories
         exif[XMP_TAG] = xmp
     elif kind == "PNG" and xmp:
         texts = PngImagePlugin.PngInfo()
