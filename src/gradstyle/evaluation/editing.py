@@ -233,6 +233,10 @@ class Editing:
                 for metric in carried:
                     if found := paths[m].at(goal, values, m, metric, photos):
                         values[m, f"{way.target.name}=matched:{way.sign * goal:g}", metric] = found
+        if 0 < max(path.end for path in paths.values()) < CHANGES[0]:
+            notes.append(
+                f"{way.name}: within {way.furthest:+g} no method reaches a change of {CHANGES[0]:g} sd to match."
+            )
         if stuck := [m for m, path in paths.items() if path.end <= 0]:
             notes.append(f"{way.name}: of {', '.join(stuck)} the judge sees no change in the edit's sense: no area.")
         until = self._areas(values, way, paths, photos, {name: name for name in carried})
