@@ -72,7 +72,7 @@ class _SelectiveAttention(torch.autograd.Function):
         saved, shape, dtype = (q, k, v), (*q.shape[:-1], v.shape[-1]), v.dtype
         ctx.rounds = all(x.dtype == torch.bfloat16 and x.device.type == "cpu" for x in saved)
         q, k, v = _flat(q, k, v)
-        ties: list[bool] = []
+        ties: dict[tuple[int, int], bool] = {}  # by the chunk's first head and row
         out, edges = q.new_empty(*q.shape[:-1], v.shape[-1]), q.new_empty(*q.shape[:-1], 1)
         heads, rows = _chunks(q, k)
 
@@ -80,13 +80,13 @@ class _SelectiveAttention(torch.autograd.Function):
             room = _room(q[heads[0], rows[-1]], k)
             for h, r in chunks:
                 weights, _, tied = _weights(q[h, r], k[h], kept, room, edges[h, r])
-                ties.append(tied)
+                ties[h.start, r.start] = tied
                 torch.bmm(weights, v[h], out=out[h, r])
 
         with _rounding(ctx.rounds):
             _share(work, list(product(heads, rows)), q.device)
         ctx.save_for_backward(*saved, edges)
-        ctx.kept, ctx.tied = kept, any(ties)
+        ctx.kept, ctx.ties = kept, ties
         return out.view(shape).to(dtype)
 
     @staticmethod
@@ -106,7 +106,8 @@ class _SelectiveAttention(torch.autograd.Function):
             room = _room(q[heads[0], rows[-1]], k)
             for h in groups:
                 for r in rows:
-                    weights, spare, _ = _weights(q[h, r], k[h], ctx.kept, room, edges[h, r], ctx.tied)
+                    tied = ctx.ties[h.start, r.start]
+                    weights, spare, _ = _weights(q[h, r], k[h], ctx.kept, room, edges[h, r], tied)
                     dv[h].baddbmm_(weights.mT, grad[h, r])
                     dscores = torch.bmm(grad[h, r], v[h].mT, out=spare).mul_(weights)
                     dscores.sub_(weights.mul_(dscores.sum(dim=-1, keepdim=True))).mul_(scale)
