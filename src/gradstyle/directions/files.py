@@ -21,7 +21,7 @@ PUBLISHED = (".npy", ".npz", ".pt", ".pth", ".pkl")
 
 
 def save_edit(
-    path: Path, edit: Edit, bundle: Bundle | None = None, slider: Slider | None = None, overwrite: bool = False
+    path: str | Path, edit: Edit, bundle: Bundle | None = None, slider: Slider | None = None, overwrite: bool = False
 ) -> Path:
     """Write an edit of a bundle, or any edit that names its generator."""
     path = Path(path)
@@ -43,7 +43,7 @@ def save_edit(
     return path
 
 
-def load_edit(path: Path, bundle: Bundle | None = None) -> tuple[Edit, Slider | None]:
+def load_edit(path: str | Path, bundle: Bundle | None = None) -> tuple[Edit, Slider | None]:
     """An edit from its file; with a bundle, only if it is for that bundle's generator."""
     path = Path(path)
     tensors, told = read_tensors(path, torch.float32)
@@ -78,7 +78,7 @@ def _slider(text: str) -> Slider:
     return from_json(Slider, values, "slider")
 
 
-def open_edits(path: Path, bundle: Bundle) -> dict[str, tuple[Edit, Slider | None]]:
+def open_edits(path: str | Path, bundle: Bundle) -> dict[str, tuple[Edit, Slider | None]]:
     """What a file gives a bundle: one edit of ours, or published directions, which cannot say what they are for."""
     if Path(path).suffix in PUBLISHED:
         found = open_published(Path(path))
