@@ -36,7 +36,8 @@ def write_sweep(session: Session, name: str, to: Path) -> Path:
     if kind == "mp4":
         _write_mp4(frames + frames[-2:0:-1], to)
     else:
-        first, *others = [Image.fromarray(frame.pixels) for frame in frames + frames[-2:0:-1]]
+        drawn = [Image.fromarray(frame.pixels).quantize(256, Image.Quantize.FASTOCTREE) for frame in frames]
+        first, *others = drawn + drawn[-2:0:-1]
         write_picture(first, to, save_all=True, append_images=others, duration=PASS // FRAMES, loop=0)
     return to
 
