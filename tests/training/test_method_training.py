@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from interop import filled
 from pair import gradients, of_two_processes
 from pictures import Silent, draw_pictures, make_bundle, make_teacher
 from test_encoder_training import assert_same
 
 from gradstyle.bundles import Bundle
+from gradstyle.losses.perceptual import vgg16
 from gradstyle.methods import METHODS as method_types
 from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
@@ -60,7 +65,7 @@ def test_each_method_learns_and_joins_the_bundle(kind: str, place: Path, tmp_pat
     assert list((tmp_path / "run" / "previews").glob("*.png"))
 
 
-@pytest.mark.parametrize("kind", ["gradstyle", "sdic"])  # with a discriminator, with BatchNorm
+@pytest.mark.parametrize("kind", METHODS)
 def test_a_resumed_run_ends_with_the_same_bits(kind: str, place: Path, tmp_path: Path):
     goal = "loop.images=72"
     start(request(place, kind, tmp_path / "whole", goal), Budget(), Silent())
@@ -68,6 +73,72 @@ def test_a_resumed_run_ends_with_the_same_bits(kind: str, place: Path, tmp_path:
     start(request(place, kind, tmp_path / "parts", resume=True), Budget(), Silent())
     states = [snapshot.load_last(tmp_path / name / "snapshots") for name in ("whole", "parts")]
     assert_same(*(each[1] | {"progress": None} for each in states if each))
+
+
+def _train_and_die(place: Path, out: Path, writes: int) -> None:
+    """A run with a snapshot at each step, killed when so many have been written but not yet renamed."""
+    torch.set_num_threads(1)
+    write, calls = snapshot.write_tensors, []
+
+    def deadly(*args: object, **others: object) -> object:
+        result = write(*args, **others)  # type: ignore[arg-type]
+        calls.append(None)
+        if len(calls) == writes:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    snapshot.write_tensors = deadly  # type: ignore[assignment]
+    asked = request(place, "gradstyle", out, "loop.images=72", "loop.snapshot_minutes=1e-9")
+    start(dataclasses.replace(asked, resume=True), Budget(), Silent())
+
+
+def test_a_method_killed_while_it_writes_comes_to_the_same_end(place: Path, tmp_path: Path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["gradstyle.training.method", "gradstyle.training.launch"])
+    steps = []
+    for writes in (1, 3, 4, 0):  # the last is left alive
+        process = context.Process(target=_train_and_die, args=(place, tmp_path / "killed", writes))
+        process.start()
+        process.join(120)
+        assert process.exitcode == (-signal.SIGKILL if writes else 0)
+        last = snapshot.load_last(tmp_path / "killed" / "snapshots")
+        steps.append(last[1]["progress"]["step"] if last else 0)
+    assert steps == [0, 2, 5, 9]  # one interval is lost each time and no more
+    start(request(place, "gradstyle", tmp_path / "whole", "loop.images=72"), Budget(), Silent())
+    states = [snapshot.load_last(tmp_path / name / "snapshots") for name in ("killed", "whole")]
+    assert_same(*(each[1] | {"progress": None} for each in states if each))
+
+
+def test_published_networks_stand_in_the_losses(place: Path, tmp_path: Path):
+    """Files with the published names and shapes, as large as those: VGG16 and its heads, ArcFace's IR-SE-50."""
+    torch.manual_seed(0)
+    vgg = {name: torch.randn_like(value) * 0.05 for name, value in vgg16().state_dict().items()}
+    torch.save({f"features.{name}": value for name, value in vgg.items()}, tmp_path / "vgg16.pth")
+    widths = enumerate((64, 128, 256, 512, 512))
+    torch.save({f"lin{i}.model.1.weight": torch.rand(1, width, 1, 1) for i, width in widths}, tmp_path / "heads.pth")
+    torch.save(filled("arcface", "state_dict"), tmp_path / "arcface.pth")
+    asked = request(place, "hfgi", tmp_path / "run", "loop.images=2", "loop.batch=2", "losses.perceptual=vgg")
+    files = {"perceptual": "vgg16.pth", "heads": "heads.pth", "identity": "arcface.pth"}
+    inputs = {"bundle": str(place / "bundle"), **{name: str(tmp_path / file) for name, file in files.items()}}
+    meter = Silent()
+    assert start(dataclasses.replace(asked, inputs=inputs), Budget(), meter).done
+    (terms,) = meter.terms
+    assert terms["perceptual"] > 1e-4 and terms["identity"] > 1e-4
+    made = Bundle.load(tmp_path / "run" / "bundle").state("hfgi")
+    assert all(bool(value.isfinite().all()) for value in made.values())
+    assert sum(value.numel() for value in made.values()) < 1e6  # they are not kept with the method
+
+
+def test_a_run_does_not_go_on_with_another_teacher(place: Path, tmp_path: Path):
+    start(request(place, "hfgi", tmp_path / "run"), Budget(images=8), Silent())
+    other = make_teacher(tmp_path / "other.safetensors", seed=2)
+    asked = request(place, "hfgi", tmp_path / "run", resume=True)
+    with pytest.raises(ValueError, match=r"--teacher .*other\.safetensors is not the file that this run began with"):
+        start(dataclasses.replace(asked, inputs={**asked.inputs, "teacher": str(other)}), Budget(), Silent())  # type: ignore[dict-item]
+    moved = (place / "teacher.safetensors").read_bytes()
+    (tmp_path / "moved.safetensors").write_bytes(moved)
+    inputs = {**(asked.inputs or {}), "teacher": str(tmp_path / "moved.safetensors")}
+    assert start(dataclasses.replace(asked, inputs=inputs), Budget(images=16), Silent()).progress.images == 16
 
 
 def test_two_processes_have_the_gradient_of_one(place: Path, tmp_path: Path):
