@@ -248,7 +248,8 @@ class FeatureCompensation(nn.Module):
                 for i, o in pairwise([*config.map_widths, width])
             )
         )
-        nn.init.zeros_(self.down[-1][-1].weight)  # nothing is missing yet: training starts from the codes' own picture
+        *_, last = (part for part in self.down.modules() if isinstance(part, nn.Conv2d))
+        nn.init.zeros_(last.weight)  # nothing is missing yet: training starts from the codes' own picture
         self.attention = nn.Sequential(unit2d(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False))
 
     def forward(self, discrepancy: Tensor, feature: Tensor) -> Tensor:

@@ -111,10 +111,10 @@ class ResidualTransform(nn.Module):
         self.gate = nn.Sequential(*[ResUnit(inner, outputs) for outputs in [*alike, 1]])
         # ΔF starts at zero, so that training starts from the picture of the codes; the units that make it let
         # through what they are given, and what they are given is nothing yet.
-        silent = [self.reduce_feature, self.reduce_residual, *(unit.conv1 for unit in self.delta)]
-        for conv in silent:
-            nn.init.zeros_(conv.weight)
-            nn.init.zeros_(conv.bias)
+        made = [unit.conv1 for unit in self.delta if isinstance(unit, ResUnit)]
+        for conv in (self.reduce_feature, self.reduce_residual, *made):
+            for parameter in conv.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, feature: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         reduced = self.reduce_feature(feature.to(self.reduce_feature.weight.dtype))
