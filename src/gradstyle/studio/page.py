@@ -15,6 +15,7 @@ import gradio as gr
 from ..photos import open_photo
 from .engine import Engine
 from .export import Outcome, write_batch, write_sweep
+from .memory import give_back
 from .pictures import THUMB, uri
 from .session import PORTRAIT, Session, Sessions, says
 
@@ -384,6 +385,7 @@ class Desk:
         self.sessions.rest(_who(request))
         if (kept := getattr(self.blocks, "state_holder", None)) is not None:  # Gradio's copies of all that was shown
             kept.session_data.pop(request.session_hash, None)
+        give_back()
 
     # ---- the photo
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundles import Bundle
 from .engine import Engine
+from .memory import give_back, keep_few_pools
 from .session import Sessions
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Studio:
     def sweep(self, keep: float) -> None:
         """Remove what is older than `keep` seconds."""
         self.sessions.sweep()
+        give_back()
         oldest = time.time() - keep
         for path in sorted((self.folder / "files").rglob("*"), reverse=True):  # folders after what is in them
             with suppress(OSError):
@@ -190,6 +192,7 @@ def serve(
         studio = [studio]
     if not isinstance(studio, Studio):
         studio = build(studio, limits, auth, device, host, port)
+    keep_few_pools()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as Ctrl+C: what is below is still done
     try:
