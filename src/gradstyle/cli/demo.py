@@ -114,8 +114,11 @@ def show(name: str, device: str | None = None) -> Shown:
 
 
 def chosen(bundle: Bundle) -> dict[str, dict[str, float]]:
-    """Some of the bundle's sliders, most of the way to the further end, under captions that say so."""
+    """Some of the bundle's sliders, most of the way to the upper end, or to a lower one that is twice as far."""
     sliders = bundle.sliders
     order = sorted(sliders, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
-    ends = {name: max(sliders[name].high, sliders[name].low, key=abs) * SHARE for name in order[:MOST]}
+    ends = {}
+    for name in order[:MOST]:
+        low, high = sliders[name].low, sliders[name].high
+        ends[name] = SHARE * (low if -low >= 2 * high else high)
     return {f"{name} {amount:+.1f}": {name: amount} for name, amount in ends.items()}
