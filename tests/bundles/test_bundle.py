@@ -444,7 +444,7 @@ def test_by_name_under_home(saved: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "BUNDLED", tmp_path / "package")
     monkeypatch.chdir(tmp_path)
     assert installed() == []
-    with pytest.raises(BundleError, match=r"no bundle 'mine', neither a folder nor in .*bundles \(installed: none yet\)"):
+    with pytest.raises(BundleError, match=r"no bundle 'mine', neither .* nor in .*bundles \(installed: none yet\)"):
         Bundle.load("mine")
     (tmp_path / "bundles").mkdir()
     shutil.copytree(saved, tmp_path / "bundles" / "mine")
