@@ -21,7 +21,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # Each may import those below it, and those beside it as long as that is no circle.
 FLOORS = [
-    {"stylegan2", "tensors", "draws"},
+    {"stylegan2", "tensors", "draws", "files"},
     {"encoder", "losses", "edits"},
     {"methods", "photos", "directions", "bundles"},
     {"editor", "training", "evaluation"},

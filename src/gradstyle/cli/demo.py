@@ -48,6 +48,7 @@ def demo(
 
     The portrait is of the astronaut Eileen Collins (NASA, public domain). Both it and the model come with the package.
     """
+    from ..files import write_text
     from ..photos import contact_sheet, write_picture
     from .demo_page import page
 
@@ -61,7 +62,7 @@ def demo(
     for number, photo in enumerate(shown.photos.values()):
         photo.save(out / f"portrait-{number + 1}.png")
     index = out / "index.html"
-    index.write_text(page(shown), encoding="utf-8")
+    write_text(index, page(shown))
     say(f"{index}: the page; open it in a browser")
     say(f"{out / 'methods.png'}: {', '.join(shown.methods)}, from top to bottom")
     say(f"{out / 'generated.png'}: faces of nobody, edited with {next(iter(shown.methods))}")

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .app import BundleOption, Command, DeviceOption, ForceOption, console, errors, picture_target, printable, say
+from .app import (
+    BundleOption,
+    Command,
+    DeviceOption,
+    ForceOption,
+    console,
+    errors,
+    picture_target,
+    printable,
+    say,
+    writable,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -417,17 +428,14 @@ def report(
     """What each edit of a bundle was found to do, as a table in Markdown; and why some have no slider."""
     from ..bundles import Bundle
     from ..directions.table import markdown, provenance
+    from ..files import write_text
 
     opened = Bundle.load(bundle)
     text = f"{markdown(opened)}\n\n{provenance(opened)}"
     if out is None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         return
-    if out.exists() and not force:
-        raise ValueError(f"{out} exists; give another --out, or --force to overwrite it")
-    partial = out.with_name(f".{out.name}.tmp")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(out)
+    write_text(writable(out, force), text + "\n")
     say(str(out))
 
 
@@ -456,8 +464,8 @@ def _open(bundle: str, out: Path | None, force: bool, new: list[str] | None = No
     from ..bundles.bundle import find_bundle
 
     opened = Bundle.load(bundle)
-    if out is not None and out.exists() and not force:
-        raise ValueError(f"{out} exists; give another --out, or --force to overwrite it")
+    if out is not None:
+        writable(out, force)
     if (taken := sorted(set(new or ()) & set(opened.edits))) and not force:
         raise ValueError(
             f"bundle {opened.name!r} has an edit {taken[0]!r}; choose another name, or --force to replace it"

@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..photos.faces import Box, embed, find_faces, landmarks_in
+from ..losses.recognition import SIDE as CHIP
+from ..losses.recognition import recognition
+from ..photos.faces import Box, find_faces, landmarks_in
 from ..stylegan2 import Generator
 
 SIDE = 256  # pixels at which faces are searched and measured
 SEEN, TRUNCATION, SEED = 32, 0.5, 0  # pictures in which faces are searched: usual ones
 FEWEST = 4  # faces found in them
-CHIP, BORDER = 150, 0.25  # dlib's recognition network: side of a face, and what is around it on each side
+BORDER = 0.25  # of a face as dlib's recognition network sees it: what is around it on each side
 SAME_PERSON = 0.6  # dlib's own threshold of the distance
 
 
@@ -59,7 +61,8 @@ class FaceFrame:
         )
         where = F.affine_grid(affine.expand(len(images), -1, -1), [len(images), 3, CHIP, CHIP], align_corners=False)
         chips = F.grid_sample(images.float().cpu(), where, mode="bicubic", padding_mode="border", align_corners=False)
-        return torch.from_numpy(embed(pixels_of(chips, CHIP))).float()
+        vectors: Tensor = recognition()(chips.clamp(-1, 1))
+        return vectors
 
 
 def pixels_of(images: Tensor, side: int = SIDE) -> npt.NDArray[np.uint8]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..bundles.config import to_json
-from ..bundles.manifest import MANIFEST, read_manifest
+from ..bundles.manifest import MANIFEST, Manifest, read_manifest
+from ..files import write_text
 from .store import RunFolder
 
 CARD, FIGURES = "README.md", "figures.json"
@@ -31,16 +32,16 @@ def write_card(bundle: str | os.PathLike[str], runs: Sequence[str | os.PathLike[
         record = run.record()
         if not record.complete:
             raise ValueError(f"{run.path} is not complete: run its command again, it goes on")
-        if record.bundle["fingerprint"] != manifest.fingerprint or _other(folder, record.bundle):
+        if record.bundle["fingerprint"] != manifest.fingerprint or _other(manifest, record.bundle):
             raise ValueError(f"{run.path} is of another bundle than {folder}: evaluate this one")
         kept = {k: v for k, v in to_json(record).items() if k not in ("photos", "pictures", "command")}
         found.append({**kept, "photos": len(record.photos), **to_json(run.summary()), "costs": run.costs()})
-    _write(folder / FIGURES, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / FIGURES, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     card = folder / CARD
     before, after = _around(
         card.read_text("utf-8") if card.exists() else f"# {manifest.name}\n\n{BEGIN}\n{END}\n", card
     )
-    _write(card, before + figures_block(folder) + after)
+    write_text(card, before + figures_block(folder) + after)
     return card
 
 
@@ -55,8 +56,8 @@ def _around(text: str, card: Path) -> tuple[str, str]:
     return text[: text.index(BEGIN)], text[text.index(END) + len(END) :]
 
 
-def _other(folder: Path, measured: dict[str, Any]) -> bool:
-    parts, now = measured.get("parts", {}), read_manifest(folder).parts
+def _other(manifest: Manifest, measured: dict[str, Any]) -> bool:
+    parts, now = measured.get("parts", {}), manifest.parts
     return any(name in now and digest != now[name].sha256 for name, digest in parts.items())
 
 
@@ -111,9 +112,3 @@ def _cell(row: dict[str, Any]) -> str:
 def _rows(head: Sequence[str]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield f"|{' --- |' * len(head)}"
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..files import write_text
 from .report import ARROWS, decimals, figure, listed, probability, strict
 from .stats import Array, Resampling, holm
 from .store import Key, Metric, Record, Row, RunFolder, Summary, Values
@@ -280,13 +281,7 @@ def write(comparison: Comparison, out: Path) -> None:
     text = markdown(comparison)
     if out.suffix == ".json":
         text = json.dumps(jsonable(comparison), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(out, text)
 
 
 def row(comparison: Comparison, change: Change) -> list[str]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..bundles.config import from_json, to_json
+from ..files import write_text
 
 FORMAT = 1
 RUN, VALUES, SUMMARY, COSTS, PICTURES, PARTS = (
@@ -232,14 +233,7 @@ class RunFolder:
         self._write(f"{PARTS}/{index:05d}.json", json.dumps(_to_strict(to_json(part)), ensure_ascii=False))
 
     def _write(self, name: str, text: str) -> None:
-        file = self.path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.{os.getpid()}")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_text(self.path / name, text)
 
 
 def picture_name(number: int, method: str, condition: str) -> str:

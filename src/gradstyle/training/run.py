@@ -14,7 +14,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import os
 import platform
 import shlex
 import sys
@@ -27,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..files import write_text
 from ..photos import contact_sheet
 from . import snapshot
 from .recipe import Recipe, to_toml
@@ -101,8 +101,8 @@ class Run:
     def describe(self, recipe: Recipe) -> None:
         """Write the recipe and what the run is, the one that makes it a run last."""
         with self._disk("the recipe"):
-            _replace(self.folder / RECIPE, to_toml(recipe))
-            _replace(self.folder / INFO, json.dumps(asdict(self.info), indent=2) + "\n")
+            write_text(self.folder / RECIPE, to_toml(recipe))
+            write_text(self.folder / INFO, json.dumps(asdict(self.info), indent=2) + "\n")
 
     # ---- snapshots
 
@@ -124,7 +124,7 @@ class Run:
         """Go on with the log after `step`; what a killed run had written beyond it will be written again."""
         kept = [line for line in read_log(self.folder) if line["step"] <= step]
         with self._disk("the log"):
-            _replace(self.folder / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+            write_text(self.folder / LOG, "".join(json.dumps(line) + "\n" for line in kept))
         with ExitStack() as open_files:
             self._log = open_files.enter_context((self.folder / LOG).open("a"))
             if importlib.util.find_spec("tensorboard") is not None:
@@ -188,9 +188,3 @@ def _visible(picture: Tensor) -> Tensor:
 
 def _short(value: float) -> float:
     return value if isinstance(value, int) else float(f"{value:.6g}")
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)

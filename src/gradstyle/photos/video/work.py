@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...files import write_text
 from ...tensors import BadTensors, read_tensors, write_tensors
 from .smooth import Flags, Numbers, Values, departures, fill, smooth
 from .track import runs_of, size_of
@@ -147,9 +147,7 @@ class Work:
             return None
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
-        partial = self.folder / f".{name}.{os.getpid()}"
-        partial.write_text(json.dumps(value), encoding="utf-8")
-        partial.replace(self.folder / name)
+        write_text(self.folder / name, json.dumps(value))
 
 
 def _strength(runs: Numbers, cuts: Flags, times: Values, from_start: bool, to_end: bool) -> Values:
