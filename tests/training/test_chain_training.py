@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from pictures import Silent, draw_pictures
+from pictures import Silent, draw_pictures, make_bundle
 
 from gradstyle.bundles import Bundle
 from gradstyle.directions.faces import FaceFrame
@@ -78,6 +78,18 @@ def test_a_method_that_fails_costs_no_other(tmp_path: Path):
     assert list(state["failed"]) == ["gradstyle"] and "diverged at step 1" in state["failed"]["gradstyle"]
     assert any("gradstyle failed" in line for line in said.said)
     assert set(Bundle.load(tmp_path / "chain" / "bundle").methods) == {"e4e", "styleres", "sdic", "hfgi"}
+
+
+def test_a_chain_goes_on_from_all_that_a_bundle_holds(tmp_path: Path):
+    data = draw_pictures(tmp_path / "data", 16)
+    overrides = [f"{stage}.loop.images=16" for stage in ("generator", "encoder", *chain.METHODS)]
+    common = {"overrides": overrides, "cache": tmp_path / "cache", "device": "cpu"}
+    begin_with = make_bundle(tmp_path / "before")
+    assert chain.run(tmp_path / "chain", Silent(), data, "tiny", 5.0, start_weights=begin_with, **common)  # type: ignore[arg-type]
+    told = {file.parent.name: json.loads(file.read_text()) for file in (tmp_path / "chain").glob("*/run.json")}
+    assert set(told) == {"generator", "encoder", *chain.METHODS}
+    begun = {stage for stage, run in told.items() if run["inputs"].get("start") == str(begin_with)}
+    assert begun == {"generator", "encoder"}  # the methods it has none of begin anew
 
 
 def test_edits_are_found_with_the_teacher_and_kept_in_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

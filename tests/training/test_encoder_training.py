@@ -57,6 +57,19 @@ def test_codes_begin_at_the_mean_and_deltas_go_on_one_at_a_time(place: Path, tmp
     assert torch.allclose(state["modules"]["encoder"]["mean_codes"], mean.expand(6, 16))
 
 
+def test_an_encoder_goes_on_from_another_with_all_its_deltas(place: Path, tmp_path: Path):
+    make_bundle(tmp_path / "before")
+    asked = request(place, tmp_path / "run", "loss.first_delta=9", "loop.images=8", "rate=0", "freeze_statistics=true")
+    asked.inputs["start"] = str(tmp_path / "before")  # type: ignore[index]
+    meter = Silent()
+    assert start(asked, Budget(), meter).done
+    assert meter.terms[0]["deltas"] == 5
+    before, after = (Bundle.load(tmp_path / name).state("encoder") for name in ("before", "run/bundle"))
+    mean = after.pop("mean_codes")
+    assert not torch.equal(mean, before.pop("mean_codes"))  # the generator's, not what the other one stood on
+    assert_same(before, after)
+
+
 def test_heads_whose_delta_is_off_rest(place: Path, tmp_path: Path):
     start(request(place, tmp_path / "run", "loss.first_delta=3", "loop.images=16"), Budget(), Silent())
     _, state = snapshot.load_last(tmp_path / "run" / "snapshots") or (None, None)

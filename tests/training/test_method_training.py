@@ -75,6 +75,21 @@ def test_a_resumed_run_ends_with_the_same_bits(kind: str, place: Path, tmp_path:
     assert_same(*(each[1] | {"progress": None} for each in states if each))
 
 
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_method_goes_on_from_that_of_another_bundle(kind: str, place: Path, tmp_path: Path):
+    asked = request(place, kind, tmp_path / "first", "loop.images=8")
+    start(asked, Budget(), Silent())
+    learned = Bundle.load(tmp_path / "first" / "bundle").state(kind)
+    still = ("loop.images=8", "rate=0", "freeze_statistics=true", "loop.seed=5")
+    again = request(place, kind, tmp_path / "second", *still)
+    again.inputs["start"] = str(tmp_path / "first" / "bundle")  # type: ignore[index]
+    start(again, Budget(), Silent())
+    assert_same(learned, Bundle.load(tmp_path / "second" / "bundle").state(kind))
+    again = dataclasses.replace(again, out=tmp_path / "third", inputs={**asked.inputs, "start": str(place / "bundle")})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=f"bundle holds no {kind} to begin with; it has generator, "):
+        start(again, Budget(), Silent())
+
+
 def _train_and_die(place: Path, out: Path, writes: int) -> None:
     """A run with a snapshot at each step, killed when so many have been written but not yet renamed."""
     torch.set_num_threads(1)

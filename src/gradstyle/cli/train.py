@@ -135,6 +135,9 @@ def _split(text: str) -> str:
     return "data.split=[" + ", ".join(f'"{part}"' for part in parts) + "]"
 
 
+StartOption = Annotated[
+    str | None, typer.Option(help="Weights to begin with: a bundle's folder or name, or a published file.")
+]
 TeacherOption = Annotated[Path | None, typer.Option(help="A teacher: its features are what losses compare.")]
 
 
@@ -143,7 +146,7 @@ def generator(
     data: DataArgument,
     out: RunOption,
     recipe: RecipeOption = "",
-    start: Annotated[Path | None, typer.Option(help="A bundle or published weights to start from.")] = None,
+    start: StartOption = None,
     teacher: TeacherOption = None,
     changes: SetOption = None,
     minutes: MinutesOption = None,
@@ -154,10 +157,7 @@ def generator(
     device: DeviceOption = None,
 ) -> None:
     """Train StyleGAN2 from nothing or from weights, with adaptive discriminator augmentation."""
-    inputs = {  # absolute: a run may go on from elsewhere
-        "start": start.absolute() if start and start.exists() else start,
-        "teacher": teacher and teacher.absolute(),
-    }
+    inputs = _standing("", start, teacher=teacher)
     _train("generator", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
 
 
@@ -225,6 +225,7 @@ def encoder(
     out: RunOption,
     bundle: BundleOption = "",
     recipe: RecipeOption = "",
+    start: StartOption = None,
     teacher: TeacherOption = None,
     perceptual: PerceptualOption = None,
     heads: HeadsOption = None,
@@ -238,7 +239,7 @@ def encoder(
     device: DeviceOption = None,
 ) -> None:
     """Train e4e's encoder on the generator of a bundle."""
-    inputs = _standing(bundle, teacher=teacher, perceptual=perceptual, heads=heads, identity=identity)
+    inputs = _standing(bundle, start, teacher=teacher, perceptual=perceptual, heads=heads, identity=identity)
     _train("encoder", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
 
 
@@ -250,6 +251,7 @@ def _method(name: str) -> None:
         out: RunOption,
         bundle: BundleOption = "",
         recipe: RecipeOption = "",
+        start: StartOption = None,
         teacher: TeacherOption = None,
         perceptual: PerceptualOption = None,
         heads: HeadsOption = None,
@@ -264,7 +266,7 @@ def _method(name: str) -> None:
         device: DeviceOption = None,
     ) -> None:
         files = {"teacher": teacher, "perceptual": perceptual, "heads": heads, "identity": identity}
-        inputs = _standing(bundle, **files, discriminator=discriminator)
+        inputs = _standing(bundle, start, **files, discriminator=discriminator)
         _train(name, data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
 
     app.command(name, cls=Command, help=f"Train {name} on the generator and encoder of a bundle.")(verb)
@@ -274,15 +276,25 @@ for _name in ("gradstyle", "styleres", "sdic", "hfgi"):
     _method(_name)
 
 
-def _standing(bundle: str, **files: Path | None) -> dict[str, object]:
+def _standing(bundle: str, start: str | None, **files: Path | None) -> dict[str, object]:
     """Absolute paths, so that a run may go on from elsewhere."""
     from ..bundles.bundle import find_bundle
 
     for file in files.values():
         if file is not None and not file.exists():
             raise ValueError(f"there is no {file}")
-    given = {name: file.absolute() for name, file in files.items() if file is not None}
-    return {**({"bundle": find_bundle(bundle).absolute()} if bundle else {}), **given}
+    given: dict[str, object] = {name: file.absolute() for name, file in files.items() if file is not None}
+    if bundle:
+        given["bundle"] = find_bundle(bundle).absolute()
+    if start:
+        given["start"] = _start(start)
+    return given
+
+
+def _start(given: str) -> Path:
+    from ..bundles.bundle import find_bundle
+
+    return (Path(given) if Path(given).is_file() else find_bundle(given)).absolute()
 
 
 @app.command("all", cls=Command)
@@ -297,7 +309,7 @@ def everything(
     ] = None,
     labels: LabelsOption = None,
     split: SplitOption = None,
-    start: Annotated[Path | None, typer.Option(help="Weights that the generator begins with.")] = None,
+    start: StartOption = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", help="Change a value of a stage, or of data.", metavar="STAGE.KEY=VALUE"),
@@ -311,9 +323,10 @@ def everything(
 
     largest = None if max_file_size is None else parse_size(max_file_size)
     overrides = [*(changes or []), *([_split(split)] if split else [])]
+    begin_with = _start(start) if start else None
     with Line() as line:
         done = chain.run(
-            out, line, data, recipe, minutes, piece, largest, _labels(labels), start, overrides, cache, device
+            out, line, data, recipe, minutes, piece, largest, _labels(labels), begin_with, overrides, cache, device
         )
     console.print("all is trained" if done else "call again to go on")
 

@@ -23,6 +23,7 @@ from typing import TypeAlias
 import torch
 
 from ..bundles import Bundle
+from ..files import write_text
 from ..losses import Judge
 from . import pieces
 from . import recipe as recipes
@@ -31,6 +32,7 @@ from .launch import Request, open_images, start, stored_recipe, trainable
 from .loop import Budget, Meter, Progress
 from .recipe import DataRecipe, LoopRecipe, Recipe
 from .run import INFO, LOG, RECIPE, Run, read_log
+from .standing import weights_of
 
 STATE = "chain.json"
 JUDGES, METHODS = ("teacher", "judge"), ("gradstyle", "styleres", "sdic", "hfgi")
@@ -76,7 +78,7 @@ class Chain:
     recipe: str
     minutes: float
     labels: str | None = None
-    start: str | None = None  # weights that the generator begins with
+    start: str | None = None  # weights that the generator begins with, and what else they hold
     edits: list[str] = field(default_factory=list)  # to be found
     overrides: dict[str, list[str]] = field(default_factory=dict)  # by stage
     spent: dict[str, float] = field(default_factory=dict)  # seconds, by stage
@@ -93,10 +95,7 @@ class Chain:
             raise ValueError(f"{folder / STATE} cannot be read ({error})") from error
 
     def write(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{STATE}"
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        partial.replace(folder / STATE)
+        write_text(folder / STATE, json.dumps(asdict(self), indent=2) + "\n")
 
     @property
     def stages(self) -> list[str]:
@@ -298,14 +297,16 @@ def _train(
     """One stage, as far as the time goes; whether a signal stopped it."""
     since = time.monotonic()
     inputs: dict[str, str] = {}
-    if stage == "generator":
-        inputs = {"start": chain.start} if chain.start else {}
-    elif stage in JUDGES:
+    if stage in JUDGES:
         inputs = {"labels": chain.labels or ""}
     else:
-        inputs = {"bundle": str((folder / ("generator" if stage == "encoder" else "encoder") / "bundle").absolute())}
-    if "teacher" in chain.stages and stage not in JUDGES:
-        inputs["teacher"] = str((folder / "teacher" / trainable("teacher").result).absolute())
+        if chain.start and (stage == "generator" or stage in weights_of(chain.start)):
+            inputs["start"] = chain.start
+        if stage != "generator":
+            stands_on = "generator" if stage == "encoder" else "encoder"
+            inputs["bundle"] = str((folder / stands_on / "bundle").absolute())
+        if "teacher" in chain.stages:
+            inputs["teacher"] = str((folder / "teacher" / trainable("teacher").result).absolute())
     begun = Run.exists(folder / stage)
     request = Request(
         stage,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from .lookahead import ranger
 from .loop import Batch, Setup, Trainable
 from .passes import descend, learning_mode, place, share_statistics, touch
 from .recipe import Recipe
-from .standing import LossesRecipe, Standing, copied, mean_code, open_bundle, open_losses, random_edit
+from .standing import LossesRecipe, Standing, begin_with, copied, mean_code, open_bundle, open_losses, random_edit
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,11 @@ class EncoderTraining(Trainable[EncoderRecipe]):
         self.encoder.mean_codes.copy_(mean_code(self.generator))
         place(self.encoder, engine.device)
         self.discriminator = LatentDiscriminator(shapes.w_dim).to(engine.device)
-        self.loss = EncoderLoss(self.generator, self.encoder, recipe.loss)
-        self.discriminator_loss = LatentDiscriminatorLoss(self.generator, recipe.loss, engine.gather)
+        self.losses = recipe.loss
+        if "start" in self.inputs:  # all of its deltas have learned already
+            self.losses = replace(recipe.loss, first_delta=-shapes.codes, delta_every=1)
+        self.loss = EncoderLoss(self.generator, self.encoder, self.losses)
+        self.discriminator_loss = LatentDiscriminatorLoss(self.generator, self.losses, engine.gather)
         compare = open_losses(self.inputs, recipe.losses, engine.device, self.bundle)
         self.context = TrainingContext(*compare, draws=self.draws)
 
@@ -96,6 +99,11 @@ class EncoderTraining(Trainable[EncoderRecipe]):
         )
         self.step_encoder, self.step_discriminator = engine.prepare(*self.optimisers.values())
 
+    def begin(self) -> None:
+        if start := self.inputs.get("start"):
+            begin_with(start, encoder=self.encoder)
+            self.encoder.mean_codes.copy_(mean_code(self.generator))  # of this generator
+
     # ---- a step
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -103,7 +111,7 @@ class EncoderTraining(Trainable[EncoderRecipe]):
         learning_mode(self.encoder, self.recipe.freeze_statistics)
         self.discriminator.requires_grad_(False)
         self.context.discriminator = self.discriminator
-        config, fakes = self.recipe.loss, list[Tensor]()
+        config, fakes = self.losses, list[Tensor]()
         on = deltas_at(batch.step, self.encoder.config.codes - 1, config.first_delta, config.delta_every)
         each = [partial(self.learn, part, fakes) for part in parts]
         terms = descend(self.engine, self.synced, self.step_encoder, each, resting=self.encoder.heads[on + 1 :])

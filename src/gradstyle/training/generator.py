@@ -11,18 +11,18 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..bundles import Bundle, BundleError
+from ..bundles import Bundle
 from ..losses import (
     FeatureCritic,
     Judge,
     LazyR1,
     PathLength,
+    Teacher,
     critic_generator_loss,
     critic_loss,
     discriminator_loss,
@@ -31,8 +31,9 @@ from ..losses import (
 from ..stylegan2 import Codes, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from .augment import AdaptiveP, Augment
 from .loop import Batch, Setup, Trainable
+from .passes import place
 from .recipe import Auto, Recipe
-from .standing import Standing
+from .standing import Standing, begin_with
 
 MEAN_SAMPLES = 10_000  # of which the mean code is the mean
 SHEET = (4, 8)  # rows and columns of a preview
@@ -141,9 +142,11 @@ class Critic:
                 "or --set critic_weight=0 to learn without it"
             )
         recipe, self.engine = setup.recipe, setup.engine
-        self.teacher = Judge.open(setup.inputs["teacher"]).requires_grad_(False).to(self.engine.device)
+        judge = Judge.open(setup.inputs["teacher"])
+        self.teacher = Teacher(judge)
+        place(self.teacher, self.engine.device)
         self.standing = Standing(setup.inputs)
-        self.heads = FeatureCritic(self.teacher.config.widths[1:], recipe.critic_width).to(self.engine.device)
+        self.heads = FeatureCritic(judge.config.widths[1:], recipe.critic_width).to(self.engine.device)
         self.optimiser = torch.optim.Adam(self.heads.parameters(), lr=recipe.critic_rate, betas=(0.0, 0.99))
         self.synced, self.stepping = self.engine.prepare(self.heads, self.optimiser)
 
@@ -224,9 +227,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
 
     def begin(self) -> None:
         if start := self.inputs.get("start"):
-            bundle = start_weights(Path(start))
-            for part, module in (("generator", self.generator), ("discriminator", self.discriminator)):
-                _take(start, part, module, bundle.state(part, torch.float32), bundle.config(part))
+            begin_with(start, generator=self.generator, discriminator=self.discriminator)
             self.average.load_state_dict(self.generator.state_dict())
             self.warm = True
 
@@ -395,26 +396,3 @@ def lazy_adam(module: nn.Module, rate: float, every: int | None) -> torch.optim.
     """Adam without momentum, made slower for the additional steps of a regularisation that is due now and then."""
     share = 1.0 if every is None else every / (every + 1)
     return torch.optim.Adam(module.parameters(), lr=rate * share, betas=(0.0, 0.99**share), eps=1e-8)
-
-
-def start_weights(path: Path) -> Bundle:
-    """A generator and a discriminator from a bundle, by folder or name, or from a published file."""
-    if path.is_dir() or not path.exists():
-        bundle = Bundle.load(path)
-    else:
-        from ..bundles.build import build
-
-        bundle, _ = build(path.stem, [path])
-    for part in ("generator", "discriminator"):
-        if part not in bundle:
-            raise BundleError(f"{path} holds no {part}: training starts from both")
-    return bundle
-
-
-def _take(start: str, part: str, module: Generator | Discriminator, state: Mapping[str, Tensor], config: Any) -> None:
-    own = module.state_dict()
-    if {key: value.shape for key, value in state.items()} != {key: value.shape for key, value in own.items()}:
-        wanted, given = dataclasses.asdict(module.config), dataclasses.asdict(config)
-        differing = [f"{key} {given[key]!r} (recipe: {wanted[key]!r})" for key in wanted if given[key] != wanted[key]]
-        raise ValueError(f"the {part} of {start} is not the recipe's: {', '.join(differing)}. Set networks.* to match")
-    module.load_state_dict(dict(state))

@@ -28,6 +28,7 @@ from .standing import (
     GroupedDiscriminator,
     LossesRecipe,
     Standing,
+    begin_with,
     copied,
     open_bundle,
     open_discriminator,
@@ -151,6 +152,10 @@ class MethodTraining(Trainable[MethodRecipe]):
 
     def check(self, config: Any) -> None:
         """Refuse, before any work is done, a bundle that the method cannot be trained on."""
+
+    def begin(self) -> None:
+        if start := self.inputs.get("start"):
+            begin_with(start, **{self.kind: self.method})
 
     def rate(self, batch: Batch) -> float:
         return 0.5 ** sum(batch.step >= step for step in self.recipe.halve_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from ..edits import Edit
 from ..encoder.e4e import fit
 from ..losses import LPIPS, FeatureDistance, IdentityLoss, Judge, KerasVGGLoss, Teacher
 from ..losses.frozen import Frozen
-from ..methods.method import Compare
+from ..methods.method import Compare, Method
 from ..stylegan2 import Discriminator, Generator
 from ..tensors import file_sha256
 from .loop import Setup
@@ -66,6 +66,38 @@ def copied(bundle: Bundle, name: str, parts: Iterable[str], trained: str) -> Bun
             copy.put_state(part, bundle.config(part), bundle.state(part))
     copy.put_edits(bundle.edits)
     return copy
+
+
+# ---- what trainings begin with
+
+
+def weights_of(start: str) -> Bundle:
+    """A bundle, by folder or name, or what a published file holds."""
+    path = Path(start)
+    if path.is_dir() or not path.exists():
+        return Bundle.load(path)
+    from ..bundles.build import build
+
+    return build(path.stem, [path])[0]
+
+
+def begin_with(start: str, **modules: nn.Module) -> None:
+    """Put the parts of --start into modules of the same shapes."""
+    bundle = weights_of(start)
+    for part in modules:
+        if part not in bundle:
+            raise BundleError(f"{start} holds no {part} to begin with; it has {', '.join(bundle)}")
+    for part, module in modules.items():
+        given = bundle.state(part, torch.float32)
+        own = module.own_state() if isinstance(module, Method) else module.state_dict()
+        if {key: value.shape for key, value in given.items()} != {key: value.shape for key, value in own.items()}:
+            has, asked = asdict(bundle.config(part)), asdict(module.config)  # type: ignore[call-overload]
+            other = ", ".join(f"{key} {has[key]!r} (recipe: {asked[key]!r})" for key in asked if has[key] != asked[key])
+            raise ValueError(f"the {part} of {start} is not the recipe's: {other}. Match it by --set")
+        if isinstance(module, Method):
+            module.load_own(given)
+        else:
+            module.load_state_dict(given)
 
 
 class Standing:
@@ -199,9 +231,7 @@ def open_discriminator(bundle: Bundle, inputs: Mapping[str, str]) -> GroupedDisc
     """The bundle's own, or that of another bundle or a published file."""
     source, name = bundle, inputs.get("bundle", bundle.name)
     if file := inputs.get("discriminator"):
-        from .generator import start_weights
-
-        source, name = start_weights(Path(file)), file
+        source, name = weights_of(file), file
     if "discriminator" not in source:
         raise BundleError(
             f"{name} has no discriminator, against which this method learns: "
