@@ -11,6 +11,7 @@ the same process, `render`, and what the server takes for all it does, `session`
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import socket
@@ -33,8 +34,9 @@ MOVE = """async ([label, value]) => {
   const slider = document.querySelector(`input[type=range][aria-label="${label}"]`);
   const image = document.querySelector(".gs-after");
   const start = performance.now();
-  const changed = new Promise((done) => {
+  const changed = new Promise((done, fail) => {
     const watch = new MutationObserver(() => { watch.disconnect(); done(); });
+    setTimeout(() => fail(new Error(`no new picture in 30 s after ${label} went to ${value}`)), 30000);
     watch.observe(image, { attributes: true, attributeFilter: ["src"] });
   });
   slider.value = value;
@@ -44,6 +46,8 @@ MOVE = """async ([label, value]) => {
   await image.decode();
   return performance.now() - start;
 }"""
+
+GOLDEN = 0.618034
 
 
 @contextmanager
@@ -85,15 +89,13 @@ def in_browser(address: str, photo: Path | None, rounds: int, chromium: str) -> 
         first = page.locator("input[type=range][aria-label^='range slider']").first
         label = first.get_attribute("aria-label")
         low, high = (float(first.get_attribute(end) or 0) for end in ("min", "max"))
+        steps = (k * GOLDEN % 1 for k in itertools.count())  # never near the place before, from one view to the next
         for view in ("face", "whole"):
             page.locator(f"[data-view={view}]").click()
             page.wait_for_timeout(500)
-            places = [
-                low + (high - low) * ((7 * k + (view == "whole") * 0.5) % rounds + 0.25) / rounds
-                for k in range(rounds + 1)
-            ]
             times = []
-            for place in track(places, view, transient=True):
+            for _ in track(range(rounds + 1), view, transient=True):
+                place = low + (high - low) * next(steps)
                 times.append(page.evaluate(MOVE, [label, f"{place:.2f}"]) / 1000)
                 page.wait_for_timeout(200)  # a person looks
             taken[view] = times[1:]  # the first inverts the photo

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,7 +26,7 @@ def client(tmp_path: Path) -> TestClient:
     (tmp_path / "files" / "ours.png").write_bytes(b"x" * 100)
     (tmp_path / "secret.txt").write_text("secret")
     app = Starlette(routes=[Route("/{path:path}", echo, methods=["GET", "POST"])])
-    return TestClient(Guard(app, tmp_path / "files", max_upload=1000, most_on_disk=1 << 21))
+    return TestClient(Guard(app, tmp_path / "files", max_upload=1000, most_on_disk=1 << 21, most_waiting=2))
 
 
 def test_a_call_comes_through_as_it_was(client: TestClient, tmp_path: Path) -> None:
@@ -74,3 +76,25 @@ def test_files_are_given_out_as_nothing_that_runs(client: TestClient, tmp_path: 
         assert client.get(f"/gradio_api/file={other}").status_code == 403, other
     page = client.get("/").headers["content-security-policy"]
     assert page.startswith("default-src 'self'") and "http" not in page
+
+
+def test_more_than_may_wait_are_sent_away(tmp_path: Path) -> None:
+    async def crowd() -> list[int]:
+        go_on = asyncio.Event()
+
+        async def slow(request: Request) -> PlainTextResponse:
+            await go_on.wait()
+            return PlainTextResponse("done")
+
+        app = Starlette(routes=[Route("/{path:path}", slow, methods=["GET", "POST"])])
+        guard = Guard(app, tmp_path, max_upload=1000, most_on_disk=1 << 21, most_waiting=2)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://studio") as visitors:
+            calls = [asyncio.create_task(visitors.post("/gradio_api/run/predict", json={})) for _ in range(2)]
+            await asyncio.sleep(0.05)
+            third = await visitors.post("/gradio_api/run/predict", json={})
+            assert third.json() == {"error": "too many people at once: try again in a moment"}
+            go_on.set()
+            answers = [third, *[await call for call in calls], await visitors.post("/gradio_api/run/predict", json={})]
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(crowd()) == [503, 200, 200, 200]

@@ -30,9 +30,10 @@ FILE_POLICY = "default-src 'none'; sandbox"
 class Guard:
     """ASGI middleware around the whole server."""
 
-    def __init__(self, app: ASGIApp, files: Path, max_upload: int, most_on_disk: int) -> None:
+    def __init__(self, app: ASGIApp, files: Path, max_upload: int, most_on_disk: int, most_waiting: int) -> None:
         self.app, self.files = app, files.resolve()
-        self.max_upload, self.most_on_disk = max_upload, most_on_disk
+        self.max_upload, self.most_on_disk, self.most_waiting = max_upload, most_on_disk, most_waiting
+        self.waiting = 0  # calls that go past Gradio's queue, which has a limit of its own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +50,18 @@ class Guard:
             answer = JSONResponse({"detail": refused.message}, refused.status)
             await answer(scope, receive, self._closing(send, served=False))
             return
-        await self.app(scope, receive, self._closing(send, served))
+        if not path.partition("/gradio_api/")[2].startswith(("run/", "api/")):
+            await self.app(scope, receive, self._closing(send, served))
+            return
+        if self.waiting >= self.most_waiting:
+            answer = JSONResponse({"error": "too many people at once: try again in a moment"}, 503)
+            await answer(scope, receive, self._closing(send, served=False))
+            return
+        self.waiting += 1
+        try:
+            await self.app(scope, receive, self._closing(send, served))
+        finally:
+            self.waiting -= 1
 
     def _closing(self, send: Send, served: bool) -> Send:
         async def closing(message: Message) -> None:

@@ -67,7 +67,11 @@ class Page:
 
 
 def page(engine: Engine, sessions: Sessions, files: Path, limits: Limits) -> Page:
-    """Everything that a visitor sees, and the functions that programs may call."""
+    """Everything that a visitor sees, and the functions that programs may call.
+
+    What is answered at once is asked for without Gradio's queue: its page closes the line on which answers come when
+    one call is done, and where the next was made just then, its answer is lost and the page asks for nothing more.
+    """
     desk = Desk(engine, sessions, files)
     with gr.Blocks(title="GradStyle studio", analytics_enabled=False, fill_width=True) as blocks:
         desk.blocks = blocks
@@ -81,9 +85,8 @@ def page(engine: Engine, sessions: Sessions, files: Path, limits: Limits) -> Pag
                 _batch_tab(desk)
         _functions(desk)
         desk.connect()
-        blocks.load(desk.welcome, None, desk.all, api_visibility="private", show_progress="hidden").then(
-            desk.some_faces, None, [desk.made], api_visibility="private", show_progress="hidden"
-        )
+        hidden = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+        blocks.load(desk.welcome, None, desk.all, **hidden).then(desk.some_faces, None, [desk.made], **hidden)
         blocks.unload(desk.leave)
     blocks.queue(max_size=limits.queue, default_concurrency_limit=4)
     blocks.state_session_capacity = limits.sessions  # Gradio keeps the last value of every output of each
@@ -172,7 +175,7 @@ def _edit_tab(desk: Desk) -> None:
     desk.on(desk.stage.step, desk.go)
     desk.on(desk.stage.face, desk.choose_face)
     desk.on(desk.made.pick, desk.pick)
-    desk.made.more(desk.more_faces, None, [desk.made], api_visibility="private", show_progress="hidden")
+    desk.made.more(desk.more_faces, None, [desk.made], queue=False, api_visibility="private", show_progress="hidden")
     for bundle, sliders in desk.sliders.items():
         if sliders:
             gr.on(
@@ -181,6 +184,7 @@ def _edit_tab(desk: Desk) -> None:
                 list(sliders.values()),
                 [desk.stage, desk.note, desk.command, desk.python],
                 trigger_mode="always_last",  # of the moves made while a picture is drawn only the last is asked for
+                queue=False,
                 show_progress="minimal",
                 show_progress_on=desk.stage,
                 api_visibility="private",
@@ -359,6 +363,7 @@ class Desk:
                 inputs,
                 self.all,
                 preprocess=preprocess,
+                queue=False,
                 show_progress="minimal",
                 show_progress_on=self.stage,
                 api_visibility="private",

@@ -171,7 +171,9 @@ def _app(
         **made.looks,
     )
     made.blocks.has_launched = True  # a mounted page is never launched, and Gradio then checks no path that it is sent
-    app.add_middleware(Guard, files=files, max_upload=limits.max_upload, most_on_disk=limits.disk)
+    app.add_middleware(
+        Guard, files=files, max_upload=limits.max_upload, most_on_disk=limits.disk, most_waiting=limits.queue
+    )
     return app
 
 
