@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ def from_json(kind: type[T], values: Any, where: str) -> T:
     """Build a dataclass; a missing value takes its default, an unknown name or a wrong type is an error."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: expected named values, got {_shown(values)}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(typing.cast(Any, kind))
     known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"{where}: unknown {', '.join(map(repr, unknown[:10]))}; known are {', '.join(known)}")
@@ -40,6 +41,11 @@ def from_json(kind: type[T], values: Any, where: str) -> T:
         return kind(**given)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

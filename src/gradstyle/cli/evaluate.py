@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -110,7 +110,7 @@ def reconstruction(
     request = _request("reconstruction", locals())
     with _bar() as bar:
         folder = run(request, bar)
-    _tell(folder, "")
+    _tell(folder)
     _close(folder)
 
 
@@ -167,8 +167,7 @@ def editing(
     request = _request("editing", locals(), labels=labels, **changes)
     with _bar() as bar:
         folder = run(request, bar)
-    for condition in (c for c in folder.record().conditions if c and "matched" not in c):
-        _tell(folder, condition)
+    _tell(folder, lambda condition: bool(condition) and "matched" not in condition)
     _close(folder)
 
 
@@ -283,8 +282,7 @@ def ablation(
     request = _request("ablation", {"method": None, "inception": None} | locals(), edits=edits or (), variants=named)
     with _bar() as bar:
         folder = run(request, bar)
-    for condition in folder.record().conditions:
-        _tell(folder, condition, down=True)
+    _tell(folder, down=True)
     _close(folder)
 
 
@@ -318,8 +316,7 @@ def residuals(
     given = needless | {"backbone": "alex", "preset": "bundled"} | locals()
     with _bar() as bar:
         folder = run(_request("residuals", given, edit=edit, amount=amount), bar)
-    for condition in folder.record().conditions:
-        _tell(folder, condition)
+    _tell(folder)
     _close(folder)
 
 
@@ -417,23 +414,25 @@ def _bar() -> Iterator[Say]:
         yield show
 
 
-def _tell(folder: RunFolder, condition: str, down: bool = False) -> None:
-    """The table of one condition: methods across, or `down` where there are many of them."""
+def _tell(folder: RunFolder, told: Callable[[str], bool] = lambda condition: True, down: bool = False) -> None:
+    """A table for each condition: methods across, or `down` where there are many of them."""
     from rich.table import Table
 
     from .app import console
 
     record, summary = folder.record(), folder.summary()
-    there = [metric for metric in record.metrics if any(summary.row(m, condition, metric.name) for m in record.methods)]
     arrows = {"higher": " ↑", "lower": " ↓", "": ""}
-    titles = [metric.title + arrows[metric.better] for metric in there]
-    wide = console.width >= 40 + 17 * (len(there) if down else len(record.methods))
-    cells = [[_cell(summary.row(m, condition, metric.name), wide) for m in record.methods] for metric in there]
-    table = Table(condition, *(titles if down else record.methods), box=None)
-    rows = zip(record.methods, zip(*cells)) if down else zip(titles, map(tuple, cells))
-    for title, row in rows:
-        table.add_row(title, *row)
-    console.print(table)
+    found = {(row.method, row.condition, row.metric): row for row in summary.rows}
+    for condition in filter(told, record.conditions):
+        there = [m for m in record.metrics if any((method, condition, m.name) in found for method in record.methods)]
+        titles = [metric.title + arrows[metric.better] for metric in there]
+        wide = console.width >= 40 + 17 * (len(there) if down else len(record.methods))
+        cells = [[_cell(found.get((method, condition, m.name)), wide) for method in record.methods] for m in there]
+        table = Table(condition, *(titles if down else record.methods), box=None)
+        rows = zip(record.methods, zip(*cells)) if down else zip(titles, map(tuple, cells))
+        for title, row in rows:
+            table.add_row(title, *row)
+        console.print(table)
 
 
 def _cell(row: Row | None, wide: bool) -> str:

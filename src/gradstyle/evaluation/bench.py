@@ -27,6 +27,7 @@ from ..editor import Editor, device_of
 from ..losses.inception import Inception
 from ..losses.judge import Judge
 from ..losses.perceptual import LPIPS, Backbone
+from ..losses.teacher import folded
 from ..photos import to_photo
 from ..photos.framing import Crop
 from ..tensors import BadTensors, file_sha256, read_tensors, write_tensors
@@ -156,7 +157,7 @@ class Bench:
                 raise ValueError("the two judges tell other attributes apart, so they cannot be compared")
         if not judges:
             self.notes.append("There is no judge in the bundle, and none was given: no distance of features.")
-        return [judge.to(self.device).requires_grad_(False) for judge in judges]
+        return [folded(judge).to(self.device) for judge in judges]
 
     def _identities(self) -> list[Identity]:
         found: list[Identity] = []
