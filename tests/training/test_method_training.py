@@ -14,7 +14,8 @@ from pair import gradients, of_two_processes
 from pictures import Silent, draw_pictures, make_bundle, make_teacher
 from test_encoder_training import assert_same
 
-from gradstyle.bundles import Bundle
+from gradstyle.bundles import Bundle, Slider
+from gradstyle.edits import Edit
 from gradstyle.losses.perceptual import vgg16
 from gradstyle.methods import METHODS as method_types
 from gradstyle.training import recipe as recipes
@@ -88,6 +89,19 @@ def test_a_method_goes_on_from_that_of_another_bundle(kind: str, place: Path, tm
     again = dataclasses.replace(again, out=tmp_path / "third", inputs={**asked.inputs, "start": str(place / "bundle")})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=f"bundle holds no {kind} to begin with; it has generator, "):
         start(again, Budget(), Silent())
+
+
+def test_a_bundle_with_edits_keeps_them_and_their_sliders(place: Path, tmp_path: Path):
+    bundle = Bundle.load(place / "bundle")
+    edits = {name: Edit(name, torch.ones(6, 16)) for name in ("smile", "age")}
+    bundle.put_edits(edits, {"smile": Slider(-1.0, 2.0, "face")}, {"age": {"reasons": ["it does nothing"]}})
+    bundle.save(tmp_path / "edited")
+    asked = request(place, "hfgi", tmp_path / "run", "loop.images=8")
+    asked.inputs["bundle"] = str(tmp_path / "edited")  # type: ignore[index]
+    start(asked, Budget(), Silent())
+    made = Bundle.load(tmp_path / "run" / "bundle")
+    assert {*made} == {*bundle, "hfgi"} and {*made.edits} == {"smile", "age"}
+    assert made.sliders == bundle.sliders and made.failed_edits == bundle.failed_edits
 
 
 def _train_and_die(place: Path, out: Path, writes: int) -> None:

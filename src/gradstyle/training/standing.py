@@ -58,13 +58,13 @@ def random_edit(generator: Generator) -> Edit | None:
 
 
 def copied(bundle: Bundle, name: str, parts: Iterable[str], trained: str) -> Bundle:
-    """A bundle with some of another's parts, and its edits."""
+    """A bundle with some of another's parts, and its edits with all that was found out about them."""
     origin = "; ".join(filter(None, [bundle.origin, f"{trained} trained with gradstyle train {trained}"]))
     copy = Bundle(name, bundle.domain, origin, bundle.licence)
     for part in parts:
-        if part in bundle:
+        if part in bundle and part != "edits":
             copy.put_state(part, bundle.config(part), bundle.state(part))
-    copy.put_edits(bundle.edits)
+    copy.put_edits(bundle.edits, bundle.sliders, bundle.failed_edits)
     return copy
 
 
