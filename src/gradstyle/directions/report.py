@@ -96,18 +96,8 @@ def measure(bench: Bench, edit: Edit, report: Report, watched: list[str], limits
     low, high, why = _plausible(report, amounts, curve, zero, limits)
     low, high, report.monotonic = _monotonic(own, low, high, zero, limits.monotonic)
     report.low, report.high = amounts[low], amounts[high]
-    moves = (own[zero + one] - own[zero - one]) / 2  # [codes]
-    outdone = [name for name in watched if name in seen.others and _outdone(moves, seen.others[name], limits.leaks)]
-    report.reasons = _reasons(report, outdone, why, limits)
+    report.reasons = _reasons(report, watched, why, limits)
     return report
-
-
-def _outdone(moves: Tensor, other: Tensor, most: float) -> bool:
-    """Whether another attribute moves more, and by more than chance on so few codes: two standard errors."""
-    leaks = (other[1] - other[0]) / 2
-    more = leaks * leaks.nanmean().sign() - most * moves
-    more = more[~more.isnan()]
-    return bool(more.mean() > 2 * more.std() / len(more) ** 0.5)
 
 
 def _plausible(
@@ -159,7 +149,7 @@ def _monotonic(own: Tensor, low: int, high: int, zero: int, needed: float) -> tu
     return first, last, share(first, last) if last > first else share(low, high)
 
 
-def _reasons(report: Report, outdone: list[str], why: dict[str, str], limits: Thresholds) -> list[str]:
+def _reasons(report: Report, watched: list[str], why: dict[str, str], limits: Thresholds) -> list[str]:
     reasons = []
     if report.accuracy is not None and report.accuracy < limits.accuracy:
         reasons.append(f"codes with and without it are hardly told apart: {report.accuracy:.0%} of those held out")
@@ -167,8 +157,9 @@ def _reasons(report: Report, outdone: list[str], why: dict[str, str], limits: Th
         reasons.append(f"amount 1 moves {report.attribute} by {report.moved:.2f}, less than {limits.moves:g}")
     if report.monotonic < limits.monotonic:
         reasons.append(f"rises steadily on {report.monotonic:.0%} of the codes, less than {limits.monotonic:.0%}")
-    for name in outdone:
-        reasons.append(f"moves {name} ({report.leaks[name]:+.2f}) more than {report.attribute}")
+    for name in watched:
+        if abs(leak := report.leaks.get(name, 0.0)) > limits.leaks * max(report.moved, 0.0):
+            reasons.append(f"moves {name} ({leak:+.2f}) more than {report.attribute}")
     if max(-report.low, report.high) < EACH_SIDE:
         told = "; ".join(why.values()) or "further it is not steady"
         reasons.append(f"its range is only {report.low:+g} to {report.high:+g}: {told}")
