@@ -18,8 +18,8 @@ from gradstyle.directions.faces import FaceFrame
 from gradstyle.directions.find import wishes
 from gradstyle.losses import Judge
 from gradstyle.training import chain, pieces
-from gradstyle.training.launch import trainable
-from gradstyle.training.loop import Progress
+from gradstyle.training.launch import Outcome, Request, open_images, trainable
+from gradstyle.training.loop import Budget, Progress
 
 SPLIT = 'data.split=["labels.csv", "part", "train"]'
 
@@ -43,6 +43,7 @@ def test_all_is_trained_in_one_budget_and_in_pieces(tmp_path: Path):
     assert any("teacher" in said and "beside training" in said for said in last.said)
     ended = json.loads((folder / "chain.json").read_text())
     assert tuple(ended["done"]) == chain.TRAINED and not ended["failed"]
+    assert "rate_factor = 0.3" in (folder / "generator" / "recipe.toml").read_text()  # it was at 1 for four fifths
     bundle = Bundle.load(folder / "bundle")
     assert {"generator", "encoder", "discriminator", "judge", *chain.METHODS} == set(bundle)
     assert Bundle.load(folder / "generator" / "bundle").fingerprint == bundle.fingerprint
@@ -65,6 +66,24 @@ def test_all_is_trained_in_one_budget_and_in_pieces(tmp_path: Path):
     for changed in ({"recipe": "faces-64"}, {"labels": "other.csv"}, {"overrides": ["encoder.rate=1"]}):
         with pytest.raises(ValueError, match="was begun with"):
             chain.run(folder, Silent(), **common, **changed)  # type: ignore[arg-type]
+
+
+def test_a_generator_ends_with_smaller_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    now, parts = [100.0], list[tuple[str, float]]()
+
+    def spend(request: Request, budget: Budget, *_: object) -> Outcome:
+        assert budget.minutes is not None
+        parts.append((next(iter(request.overrides)), budget.started + 60 * budget.minutes - now[0]))
+        now[0] = budget.started + 60 * budget.minutes
+        return Outcome(Progress(), False, None)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(chain, "start", spend)
+    plan = chain.Chain("data", "tiny", 5.0)
+    for seconds, calm in ((100.0, 80.0), (50.0, 80.0), (10.0, -10.0)):
+        assert not chain._train(plan, tmp_path, "generator", seconds, calm, None, None, Silent(), open_images)
+    full, calmer = "rate_factor=1", "rate_factor=0.3"
+    assert parts == [(full, 80.0), (calmer, 20.0), (full, 50.0), (calmer, 10.0)]
 
 
 def test_a_method_that_fails_costs_no_other(tmp_path: Path):

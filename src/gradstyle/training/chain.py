@@ -41,6 +41,7 @@ STAGES = (*TRAINED, "edits")
 SNAPSHOT_MINUTES = 2.0  # the longest time between two, whatever the recipe says: rented machines go away
 WRITTEN_EVERY = 5.0  # seconds between two notes of the time spent
 TOLD_EVERY = 30.0  # seconds between two words on the search for edits
+CALM, CALM_RATE = 0.2, 0.3  # the last part of a generator's time, and its rates then
 WORTH = 0.05  # of a piece: with less of it left no stage is begun, as that takes time too
 
 Opener: TypeAlias = Callable[[Path, DataRecipe, Path | None], Images]
@@ -183,6 +184,7 @@ def _train_stages(
         if stage in chain.done or stage in chain.failed:
             continue
         seconds = max(chain.seconds_left(stage, shares), 0.0)
+        calm = seconds - CALM * (seconds + chain.spent.get(stage, 0.0))  # from here on, in seconds from now
         if piece is not None:
             rest = piece * 60 - (time.monotonic() - began)
             if rest <= 0 or not (first or rest > WORTH * piece * 60):
@@ -196,7 +198,7 @@ def _train_stages(
             if stage == "edits":
                 _find_edits(chain, folder, asked.edit_samples, device, clock)
             else:
-                stopped = _train(chain, folder, stage, seconds, cache, device, clock, opener)
+                stopped = _train(chain, folder, stage, seconds, calm, cache, device, clock, opener)
         except (ValueError, RuntimeError, ImportError) as error:  # no reason to lose what does not stand on it
             if stage not in (*METHODS, "edits"):
                 raise
@@ -289,12 +291,13 @@ def _train(
     folder: Path,
     stage: str,
     seconds: float,
+    calm: float,
     cache: Path | None,
     device: str | None,
     meter: Meter,
     opener: Opener,
 ) -> bool:
-    """One stage, as far as the time goes; whether a signal stopped it."""
+    """One stage, as far as the time goes; whether a signal stopped it. A generator ends with smaller steps."""
     since = time.monotonic()
     inputs: dict[str, str] = {}
     if stage in JUDGES:
@@ -307,21 +310,30 @@ def _train(
             inputs["bundle"] = str((folder / stands_on / "bundle").absolute())
         if "teacher" in chain.stages:
             inputs["teacher"] = str((folder / "teacher" / trainable("teacher").result).absolute())
-    begun = Run.exists(folder / stage)
-    request = Request(
-        stage,
-        Path(chain.data),
-        folder / stage,
-        "" if begun else chain.recipe,
-        () if begun else _overrides(chain, stage),
-        inputs,
-        resume=True,
-        cache=cache,
-        device=device,
-        export=True,
-    )
-    outcome = start(request, Budget(minutes=seconds / 60, started=since), meter, opener)
-    return outcome.signal is not None
+    parts: list[tuple[float, list[str]]] = [(seconds, [])]
+    if stage == "generator":
+        full, calmer = ["rate_factor=1"], [f"rate_factor={CALM_RATE}"]
+        parts = [(seconds, calmer)] if calm <= 0 else [(calm, full), (seconds, calmer)]
+        if 0 < seconds <= calm:
+            parts = [(seconds, full)]
+    for until, changes in parts:
+        begun = Run.exists(folder / stage)
+        request = Request(
+            stage,
+            Path(chain.data),
+            folder / stage,
+            "" if begun else chain.recipe,
+            changes if begun else [*changes, *_overrides(chain, stage)],
+            inputs,
+            resume=True,
+            cache=cache,
+            device=device,
+            export=True,
+        )
+        outcome = start(request, Budget(minutes=until / 60, started=since), meter, opener)
+        if outcome.signal is not None:
+            return True
+    return False
 
 
 def _find_edits(chain: Chain, folder: Path, samples: int, device: str | None, meter: Meter) -> None:
