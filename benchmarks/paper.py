@@ -80,7 +80,6 @@ def _editing(record: Record, summary: Summary, costs: dict[str, dict[str, float]
     named = {m.name: m for m in record.metrics}
     first = next((m for m in record.metrics if m.name.startswith("identity")), None)
     parts = [_measured(record)]
-    edits = list(record.protocol["edits"])
 
     def block(title: str, metric: Metric, wanted: Callable[[str], bool]) -> None:
         conditions = [
@@ -90,10 +89,9 @@ def _editing(record: Record, summary: Summary, costs: dict[str, dict[str, float]
             rows = [[m, *(_cell(summary.row(m, c, metric.name)) for c in conditions)] for m in record.methods]
             parts.append(f"**{title}**\n\n" + _table(["method", *conditions], rows))
 
-    fixed = f"{record.protocol['fixed']:g}"
-    at = {f"{edit}={sign}{fixed}" for edit in edits for sign in "+-"}
+    at = _strongest(record)
     if first:
-        block(f"{_title(first)} after an edit of ±{fixed}: the paper's Table 2", first, lambda c: c in at)
+        block(f"{_title(first)} after each edit: the paper's Table 2", first, lambda c: c in at)
         block(f"{_title(first)} at equal measured change, in sd", first, lambda c: "matched" in c)
         block(f"{_title(first)}, mean over the changes that all methods reach", first, lambda c: "area" in c)
     block("What that edit moves its attribute, in sd", named["judge_change"], lambda c: c in at)
@@ -110,6 +108,16 @@ def _editing(record: Record, summary: Summary, costs: dict[str, dict[str, float]
     rows = [[m, *(_cell(summary.row(m, "vanishing", j.name)) for j in jumps)] for m in record.methods]
     parts.append("**From no edit to a vanishing one**\n\n" + _table(["method", *(_title(j) for j in jumps)], rows))
     return "\n\n".join([*parts, _judges(summary), _notes(summary)]).strip()
+
+
+def _strongest(record: Record) -> set[str]:
+    """The conditions at the amount nearest to the table's, each edit and way."""
+    found: dict[tuple[str, bool], dict[float, str]] = {}
+    for where in record.conditions:
+        edit, _, amount = where.partition("=")
+        if edit in record.protocol["edits"] and amount[:1] in ("+", "-"):
+            found.setdefault((edit, amount[0] == "+"), {})[abs(float(amount))] = where
+    return {each[min(each, key=lambda a: abs(a - record.protocol["fixed"]))] for each in found.values()}
 
 
 def _ablation(record: Record, summary: Summary, costs: dict[str, dict[str, float]]) -> str:
