@@ -10,7 +10,7 @@ photos of --split. The photos of --photos-of themselves stand first: nearer than
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from rich.console import Console
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gradstyle.bundles import Bundle
 from gradstyle.editor import Editor
-from gradstyle.evaluation.metrics import frechet, kernel_distance, rounded
+from gradstyle.evaluation.metrics import frechet, rounded
 from gradstyle.evaluation.photos import Photos, Selection
 from gradstyle.losses.teacher import folded
 from gradstyle.training.data import Split
@@ -32,6 +32,10 @@ def split_of(text: str) -> Split:
     file, _, rule = text.rpartition(":")
     column, _, value = rule.partition("=")
     return Split(file, column, value)
+
+
+def amount_of(bundle: Bundle, edit: str) -> float:
+    return min(2.0, bundle.sliders[edit].high) if edit in bundle.sliders else 2.0
 
 
 def main() -> None:
@@ -48,45 +52,53 @@ def main() -> None:
     generator, judge = bundle.generator(), folded(bundle.judge())
     side = bundle.config("encoder").input_size
 
+    @torch.inference_mode()
+    def look(images: Tensor) -> Tensor:
+        return judge.embed(rounded(images)).double()
+
     def seen(batches: Iterator[Tensor], total: int, what: str) -> Tensor:
-        steps = track(batches, what, total=-(-total // BATCH), transient=True)
-        with torch.inference_mode():
-            return torch.cat([judge.embed(rounded(each)) for each in steps]).double()
+        return torch.cat([look(each) for each in track(batches, what, total=-(-total // BATCH), transient=True)])
 
     def photos_of(split: str, count: int | None) -> Photos:
         return Photos(Selection(given.photos, split_of(split), count), side, BATCH)
 
-    def each_of(photos: Photos, draw: Callable[[Tensor], Tensor] = lambda photo: photo) -> Iterator[Tensor]:
-        return (draw(photos[batch]) for batch in range(photos.batches))
+    def each_of(photos: Photos) -> Iterator[Tensor]:
+        return (photos[batch] for batch in range(photos.batches))
 
     real = photos_of(given.split, None)
     truth = seen(each_of(real), len(real), "real faces")
     held = photos_of(given.photos_of, given.count)
     count = len(held)
 
+    @torch.inference_mode()
+    def sample(first: int, truncation: float) -> Tensor:
+        return generator(generator.sample(min(BATCH, count - first), truncation, seed=first))  # type: ignore[no-any-return]
+
     def samples(truncation: float) -> Iterator[Tensor]:
-        for first in range(0, count, BATCH):
-            yield generator(generator.sample(min(BATCH, count - first), truncation, seed=first)).clamp(-1, 1)
+        return (sample(first, truncation) for first in range(0, count, BATCH))
 
     table = Table("", title=f"{count:,} pictures each, to {len(real):,} real faces, in the judge's features")
-    for column in ("Fréchet distance", "kernel distance × 1000"):
-        table.add_column(column, justify="right")
+    table.add_column("Fréchet distance", justify="right")
 
-    def tell(what: str, batches: Iterator[Tensor]) -> None:
-        features = seen(batches, count, what)
-        table.add_row(what, f"{frechet(features, truth):.2f}", f"{1000 * kernel_distance(features, truth):.1f}")
+    def tell(what: str, features: Tensor) -> None:
+        table.add_row(what, f"{frechet(features, truth):.2f}")
 
-    tell("photos held out", each_of(held))
+    tell("photos held out", seen(each_of(held), count, "photos held out"))
     for truncation in (1.0, 0.7):
-        tell(f"samples, truncation {truncation}", samples(truncation))
+        what = f"samples, truncation {truncation}"
+        tell(what, seen(samples(truncation), count, what))
+    changes = {name: amount_of(bundle, name) * bundle.edits[name] for name in given.edit}
     for method in bundle.methods:
-        editor = Editor(bundle, method)
-        tell(f"{method}, reconstructions", each_of(held, lambda photo, e=editor: e.render(e.invert(photo))))  # type: ignore[misc]
-        for name in given.edit:
-            amount = min(2.0, bundle.sliders[name].high) if name in bundle.sliders else 2.0
-            change = amount * bundle.edits[name]
-            draw = lambda photo, e=editor, c=change: e.render(e.invert(photo), c)  # noqa: E731
-            tell(f"{method}, {name} {amount:+g}", each_of(held, draw))
+        editor, found = Editor(bundle, method), dict[str, list[Tensor]]()
+        for batch in track(range(held.batches), method, transient=True):
+            inversion = editor.invert(held[batch])
+            drawn = {"reconstructions": editor.render(inversion)}
+            for name, change in changes.items():
+                drawn[f"{name} {amount_of(bundle, name):+g}"] = editor.render(inversion, change)
+            for what, images in drawn.items():
+                found.setdefault(what, []).append(look(images))
+        for what, features in found.items():
+            tell(f"{method}, {what}", torch.cat(features))
     Console().print(table)
 
 
