@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from anyio import CapacityLimiter
 
 from ..photos import open_photo
 from .engine import Engine
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parent / "assets"
 FIRST_SEED = 7
 PORTRAIT_SEED = -1  # stands for the portrait among the generated faces: it is there when the page opens
+THREADS = 4  # on which visitors' calls are answered
 MADE_AT_ONCE = 6
 MOST_PHOTOS = 200  # of a batch
 KINDS = ("png", "jpg", "webp")
@@ -88,7 +90,10 @@ def page(engine: Engine, sessions: Sessions, files: Path, limits: Limits) -> Pag
         hidden = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
         blocks.load(desk.welcome, None, desk.all, **hidden).then(desk.some_faces, None, [desk.made], **hidden)
         blocks.unload(desk.leave)
-    blocks.queue(max_size=limits.queue, default_concurrency_limit=4)
+    blocks.queue(max_size=limits.queue, default_concurrency_limit=THREADS)
+    blocks.limiter = CapacityLimiter(
+        THREADS
+    )  # past the queue too: what each thread holds of memory is never given back
     blocks.state_session_capacity = limits.sessions  # Gradio keeps the last value of every output of each
     return Page(blocks, looks())
 
