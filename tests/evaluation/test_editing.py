@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +17,9 @@ from gradstyle.bundles import Bundle
 from gradstyle.bundles.sliders import Slider
 from gradstyle.cli import app
 from gradstyle.editor import Editor
-from gradstyle.evaluation.attributes import Target, shown, spread, target_of
+from gradstyle.evaluation.attributes import Scores, Target, shown, spread, target_of
 from gradstyle.evaluation.bench import Bench
-from gradstyle.evaluation.editing import VANISHES, editing, fixed
+from gradstyle.evaluation.editing import VANISHES, changes_of, editing, fixed
 from gradstyle.evaluation.editing import Path as Line
 from gradstyle.evaluation.editing import Way as Direction
 from gradstyle.evaluation.metrics import l2, rounded
@@ -89,6 +91,25 @@ def test_photos_have_an_attribute_by_the_table_before_the_judge() -> None:
     scores = torch.tensor([0.5, -0.5])
     assert shown({"Smiling": [None, True]}, "Smiling", scores) == [None, True]
     assert shown({"Young": [None, True]}, "Smiling", scores) == [True, False]
+
+
+def test_heads_are_looked_at_only_where_an_edit_turns_them() -> None:
+    smile, yaw = a_target(), Target("yaw", tiny.an_edit(), "yaw", False, -3, 3)
+    scores, looked = Scores(("Smiling", "Young"), (smile, yaw), tiny.generator()), []
+
+    def pose(images: torch.Tensor) -> torch.Tensor:
+        looked.append(len(images))
+        return torch.tensor([[10.0, 1.0]]).expand(len(images), 2) * len(looked)
+
+    scores.__dict__["_pose"] = pose
+    images, units = tiny.photos(3, 32), [torch.ones(4).double()]
+    before, same = scores(images, [torch.zeros(3, 2)]), scores(images, [torch.ones(3, 2)], turned=False)
+    turned = scores(images, [torch.ones(3, 2)])
+    assert looked == [3, 3]
+    smiled = changes_of(smile, scores, before, same, units, ["judge"])
+    assert smiled["judge_change"].tolist() == smiled["judge_others"].tolist() == [1, 1, 1]
+    assert changes_of(yaw, scores, before, turned, units, ["judge"])["judge_change"].tolist() == [10, 10, 10]
+    assert changes_of(yaw, scores, before, same, units, ["judge"])["judge_change"].isnan().all()
 
 
 # ---- equal strength
@@ -244,6 +265,34 @@ def test_the_same_command_gives_the_same_digits(
     with pytest.raises(KeyboardInterrupt):
         editing(asked, stop)
     editing(asked)
+    assert runs.files(asked.out) == runs.files(done.path)
+
+
+def test_batches_side_by_side_give_the_same_digits(
+    done: RunFolder, bundle: Path, photos: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bench, "costs", lambda self: {})
+    inverting, most = set[int](), 0
+    both, invert = threading.Barrier(2), Editor.invert
+
+    def watched(self: Editor, photo: Any) -> Any:
+        nonlocal most
+        if len(photo) == 4 and self.resolution == photo.shape[-1]:  # a whole batch, the first time that it is seen
+            both.wait(60)  # for another at the same time
+        inverting.add(threading.get_ident())
+        most = max(most, torch.get_num_threads())
+        return invert(self, photo)
+
+    monkeypatch.setattr(Editor, "invert", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        asked = runs.request(bundle, photos, tmp_path / "run", methods=METHODS, changes=EDITS, second_judge=str(second))
+        editing(asked)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert len(inverting) == 2 and most == 1
     assert runs.files(asked.out) == runs.files(done.path)
 
 

@@ -41,7 +41,7 @@ class EncoderConfig:
 
     def side(self, tap: str) -> int:
         """Pixels along the side of a tap's map."""
-        halvings = {"c1": 2, "c2": 3, "c3": 4, "p2": 3, "p1": 2}
+        halvings = {"c0": 1, "c1": 2, "c2": 3, "c3": 4, "p2": 3, "p1": 2}
         if tap not in halvings:
             raise ValueError(f"the encoder has the taps {', '.join(halvings)}, not {tap!r}")
         side = self.input_size
@@ -52,7 +52,7 @@ class EncoderConfig:
     def width(self, tap: str) -> int:
         """Channels of a tap's map."""
         self.side(tap)
-        return {"c1": self.widths[1], "c2": self.widths[2]}.get(tap, self.feature_width)
+        return {"c0": self.widths[0], "c1": self.widths[1], "c2": self.widths[2]}.get(tap, self.feature_width)
 
     def tap_of(self, code: int) -> str:
         """The map from which code `code`, or its delta, is read."""
@@ -63,6 +63,7 @@ class EncoderConfig:
 class Taps:
     """The encoder's features, from fine to coarse and up again."""
 
+    c0: Tensor  # [N, widths[0], H/2, W/2]; no published method reads it, those of small pictures do
     c1: Tensor  # [N, widths[1], H/4, W/4]
     c2: Tensor  # [N, widths[2], H/8, W/8]
     c3: Tensor  # [N, feature_width, H/16, W/16]
@@ -123,10 +124,10 @@ class Encoder(nn.Module):
         if photo.ndim != 4 or photo.shape[1] != 3 or photo.shape[2] != photo.shape[3]:
             raise ValueError(f"photos are square RGB, [N, 3, side, side] in [-1, 1], got {list(photo.shape)}")
         x = fit(photo, self.config.input_size).to(self.lateral1.weight.dtype)
-        _, c1, c2, c3 = self.backbone(x)
+        c0, c1, c2, c3 = self.backbone(x)
         p2 = _up(c3, c2) + self.lateral2(c2)
         p1 = _up(p2, c1) + self.lateral1(c1)
-        return Taps(c1, c2, c3, p2, p1)
+        return Taps(c0, c1, c2, c3, p2, p1)
 
     def codes(self, taps: Taps, deltas: int | None = None) -> Codes:
         """Codes in float32. Training switches the deltas on one at a time: `deltas` of them are used."""

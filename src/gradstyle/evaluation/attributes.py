@@ -81,17 +81,20 @@ def target_of(
 
 
 class Scores:
-    """Each judge's logits and, where an edit turns heads, yaw and pitch beside them, [N, attributes]."""
+    """Each judge's logits and, where an edit turns heads, yaw and pitch beside them, [N, attributes].
+
+    Landmarks cost more than a judge: where `turned` says that nobody will ask, the pose is left unknown.
+    """
 
     def __init__(self, attributes: tuple[str, ...], targets: tuple[Target, ...], generator: Generator) -> None:
         self.posed = any(target.attribute in POSE for target in targets)
         self.names = (*attributes, *POSE) if self.posed else attributes
         self.generator = generator
 
-    def __call__(self, images: Tensor, logits: Sequence[Tensor]) -> list[Tensor]:
+    def __call__(self, images: Tensor, logits: Sequence[Tensor], turned: bool = True) -> list[Tensor]:
         if not self.posed:
             return [each.double() for each in logits]
-        pose = self._pose(images).double()
+        pose = self._pose(images).double() if turned else torch.full((len(images), len(POSE)), torch.nan).double()
         return [torch.cat([each.double(), pose], dim=1) for each in logits]
 
     @cached_property

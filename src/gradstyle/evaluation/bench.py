@@ -10,8 +10,11 @@ import ctypes
 import platform
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from pathlib import Path
@@ -57,6 +60,7 @@ from .store import (
 )
 
 PROBES = 5  # renders of one photo, of whose times the median counts
+SMALL = 128  # pixels up to which one picture's work does not fill several processors
 Say = Callable[[str, int, int], None]  # what is being done, how much of it is, out of how much
 
 
@@ -130,7 +134,10 @@ class Bench:
             lambda done, total: self.say("reading photos", done, total),
         )
         self.folder = RunFolder(request.out)
-        self._sources: tuple[int, Seen] | None = None
+        small = self.device.type == "cpu" and self.bundle.resolution <= SMALL
+        self.workers = torch.get_num_threads() if small else 1
+        self._sources: dict[int, Seen] = {}
+        self._looking = threading.Lock()
 
     # ---- what is there
 
@@ -277,17 +284,14 @@ class Bench:
         """Every method on every batch, those done before taken from the folder. Gives the record with failures and
         pictures, the values, and the vectors by method and condition, by photo."""
         self.begin(record)
-        total = self.photos.batches * len(self.methods)
         values: Values = {}
         sets: dict[tuple[str, str], dict[str, Tensor]] = {}
         failures, pictures = list(record.failures), list[Picture]()
-        for batch in range(self.photos.batches):
-            names = self.photos.names_of(batch)
-            for place, method in enumerate(self.methods):
-                index = batch * len(self.methods) + place
-                part = self._part(index)
-                if part is None:
-                    part = self._measured(index, batch, method, work)
+        every = [(batch, method) for batch in range(self.photos.batches) for method in self.methods]
+        with _side_by_side(self.workers) as each_of:
+            parts = each_of(lambda n: self._part(n) or self._measured(n, *every[n], work), range(len(every)))
+            for done, ((batch, method), part) in enumerate(zip(every, parts), 1):
+                names = self.photos.names_of(batch)
                 for photo, condition, metric, value in part["values"]:
                     values.setdefault((method, condition, metric), {})[photo] = value
                 for condition, (rows, vectors) in part["sets"].items():
@@ -295,7 +299,7 @@ class Bench:
                     held |= {names[row]: vector for row, vector in zip(rows, vectors)}
                 failures += [Failure(photo, method, why) for photo, why in part["failures"]]
                 pictures += [Picture(*each) for each in part["pictures"]]
-                self.say("measuring", index + 1, total)
+                self.say("measuring", done, len(every))
         ordered = {key: values[key] for m in self.methods for key in values if key[0] == m}
         self.folder.write_values(ordered, self.photos.names)
         found = replace(record, failures=tuple(failures), pictures=tuple(dict.fromkeys(pictures)), complete=True)
@@ -303,10 +307,13 @@ class Bench:
 
     def sources(self, batch: int) -> Seen:
         """A batch of the photos as they are: seen once for all methods."""
-        if self._sources is None or self._sources[0] != batch:
-            photos = _at(self.photos[batch].to(self.device), self.bundle.resolution)
-            self._sources = batch, self.gauge.look(photos)
-        return self._sources[1]
+        with self._looking:
+            if batch not in self._sources:
+                while len(self._sources) > self.workers:
+                    del self._sources[min(self._sources)]
+                photos = _at(self.photos[batch].to(self.device), self.bundle.resolution)
+                self._sources[batch] = self.gauge.look(photos)
+            return self._sources[batch]
 
     def at_resolution(self, batch: int) -> Tensor:
         """A batch of the photos at the generator's size, as 8 bits keep them."""
@@ -492,6 +499,22 @@ def _at(photos: Tensor, side: int) -> Tensor:
     from ..encoder.e4e import fit
 
     return fit(photos, side)
+
+
+@contextmanager
+def _side_by_side(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A `map` of so many threads. Each computes alone: two such do more than one that shares every small step out to
+    two processors, and every figure is that of one."""
+    if workers == 1:
+        yield map
+        return
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # threads to come take it from whoever said it last
 
 
 # ---- time and memory

@@ -26,7 +26,7 @@ class Stage:
     """A stage ends after generator layer `layer` and is refined with the encoder's features `tap`."""
 
     layer: int
-    tap: Literal["c1", "c2", "c3", "p1", "p2"]
+    tap: Literal["c0", "c1", "c2", "c3", "p1", "p2"]
 
 
 @dataclass(frozen=True)
