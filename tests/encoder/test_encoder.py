@@ -16,7 +16,7 @@ from gradstyle.encoder import Encoder, EncoderConfig, Taps
 from gradstyle.encoder.e4e import fit
 
 TINY = tiny.ENCODER  # 64 px, 8 codes: 0-2 from c3, 3-4 from p2, 5-7 from p1
-MAPS = ("c1", "c2", "c3", "p1", "p2")
+MAPS = ("c0", "c1", "c2", "c3", "p1", "p2")
 
 
 def made(config: EncoderConfig = TINY, seed: int = 0) -> Encoder:
@@ -38,7 +38,7 @@ def test_maps_and_codes_of_any_input_size(size: int) -> None:
     assert list(codes.w.shape) == [2, 8, 32] and codes.s is None
     for name in MAPS:
         assert list(taps[name].shape) == [2, config.width(name), config.side(name), config.side(name)], name
-    assert [config.width(name) for name in MAPS] == [16, 32, 64, 64, 64]
+    assert [config.width(name) for name in MAPS] == [8, 16, 32, 64, 64, 64]
     assert torch.isfinite(codes.w).all()
 
 
@@ -58,7 +58,7 @@ def test_other_depths_and_widths(units: tuple[int, ...], widths: tuple[int, ...]
     encoder = made(config)
     assert [len(body) for body in encoder.backbone.bodies] == list(units)
     taps = encoder.features(tiny.photos(1))
-    assert [taps[name].shape[1] for name in MAPS] == [widths[1], widths[2], widths[3], widths[3], widths[3]]
+    assert [taps[name].shape[1] for name in MAPS] == [*widths, widths[3], widths[3]]
 
 
 def test_the_defaults_are_the_published_encoder() -> None:
@@ -73,7 +73,7 @@ def test_the_defaults_are_the_published_encoder() -> None:
             assert list(value.shape) == published[theirs], key
     heads = {key for key in ours if key.startswith("heads.") and key.endswith("linear.weight")}
     assert len(heads) == config.codes == 18
-    assert [config.side(name) for name in MAPS] == [64, 32, 16, 64, 32]
+    assert [config.side(name) for name in MAPS] == [128, 64, 32, 16, 64, 32]
     assert 260e6 < sum(value.numel() for value in ours.values()) < 275e6
 
 
@@ -95,7 +95,7 @@ def test_deltas_are_switched_on_one_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tap", "moved"), [("c3", range(8)), ("p2", (3, 4)), ("p1", (5, 6, 7)), ("c1", ()), ("c2", ())]
+    ("tap", "moved"), [("c3", range(8)), ("p2", (3, 4)), ("p1", (5, 6, 7)), ("c0", ()), ("c1", ()), ("c2", ())]
 )
 @torch.inference_mode()
 def test_each_code_is_read_from_its_own_map(tap: str, moved: range | tuple[int, ...]) -> None:
@@ -222,7 +222,7 @@ def test_wrong_configs_quote_the_value(changes: dict[str, object], says: str) ->
 
 
 def test_a_tap_that_there_is_not() -> None:
-    with pytest.raises(ValueError, match="the encoder has the taps c1, c2, c3, p2, p1, not 'c4'"):
+    with pytest.raises(ValueError, match="the encoder has the taps c0, c1, c2, c3, p2, p1, not 'c4'"):
         TINY.side("c4")
     with pytest.raises(ValueError, match="not 'c4'"):
         TINY.width("c4")
