@@ -43,7 +43,9 @@ def test_all_is_trained_in_one_budget_and_in_pieces(tmp_path: Path):
     assert any("teacher" in said and "beside training" in said for said in last.said)
     ended = json.loads((folder / "chain.json").read_text())
     assert tuple(ended["done"]) == chain.TRAINED and not ended["failed"]
-    assert "rate_factor = 0.3" in (folder / "generator" / "recipe.toml").read_text()  # it was at 1 for four fifths
+    for stage in chain.TRAINED:
+        wanted = 1.0 if stage in chain.JUDGES else 0.3  # the others were at 1 for four fifths of their time
+        assert f"rate_factor = {wanted}" in (folder / stage / "recipe.toml").read_text(), stage
     bundle = Bundle.load(folder / "bundle")
     assert {"generator", "encoder", "discriminator", "judge", *chain.METHODS} == set(bundle)
     assert Bundle.load(folder / "generator" / "bundle").fingerprint == bundle.fingerprint
@@ -68,7 +70,8 @@ def test_all_is_trained_in_one_budget_and_in_pieces(tmp_path: Path):
             chain.run(folder, Silent(), **common, **changed)  # type: ignore[arg-type]
 
 
-def test_a_generator_ends_with_smaller_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("stage", ["generator", "encoder", "sdic"])
+def test_a_stage_ends_with_smaller_steps(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now, parts = [100.0], list[tuple[str, float]]()
 
     def spend(request: Request, budget: Budget, *_: object) -> Outcome:
@@ -81,8 +84,8 @@ def test_a_generator_ends_with_smaller_steps(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(chain, "start", spend)
     plan = chain.Chain("data", "tiny", 5.0)
     for seconds, calm in ((100.0, 80.0), (50.0, 80.0), (10.0, -10.0)):
-        assert not chain._train(plan, tmp_path, "generator", seconds, calm, None, None, Silent(), open_images)
-    full, calmer = "rate_factor=1", "rate_factor=0.3"
+        assert not chain._train(plan, tmp_path, stage, seconds, calm, None, None, Silent(), open_images)
+    full, calmer = "loop.rate_factor=1", "loop.rate_factor=0.3"
     assert parts == [(full, 80.0), (calmer, 20.0), (full, 50.0), (calmer, 10.0)]
 
 

@@ -41,7 +41,7 @@ STAGES = (*TRAINED, "edits")
 SNAPSHOT_MINUTES = 2.0  # the longest time between two, whatever the recipe says: rented machines go away
 WRITTEN_EVERY = 5.0  # seconds between two notes of the time spent
 TOLD_EVERY = 30.0  # seconds between two words on the search for edits
-CALM, CALM_RATE = 0.2, 0.3  # the last part of a generator's time, and its rates then
+CALM, CALM_RATE = 0.2, 0.3  # the last part of a stage's time, and its rates then
 WORTH = 0.05  # of a piece: with less of it left no stage is begun, as that takes time too
 
 Opener: TypeAlias = Callable[[Path, DataRecipe, Path | None], Images]
@@ -297,7 +297,7 @@ def _train(
     meter: Meter,
     opener: Opener,
 ) -> bool:
-    """One stage, as far as the time goes; whether a signal stopped it. A generator ends with smaller steps."""
+    """One stage, as far as the time goes; whether a signal stopped it. All but judges end with smaller steps."""
     since = time.monotonic()
     inputs: dict[str, str] = {}
     if stage in JUDGES:
@@ -311,8 +311,8 @@ def _train(
         if "teacher" in chain.stages:
             inputs["teacher"] = str((folder / "teacher" / trainable("teacher").result).absolute())
     parts: list[tuple[float, list[str]]] = [(seconds, [])]
-    if stage == "generator":
-        full, calmer = ["rate_factor=1"], [f"rate_factor={CALM_RATE}"]
+    if stage not in JUDGES:
+        full, calmer = ["loop.rate_factor=1"], [f"loop.rate_factor={CALM_RATE}"]
         parts = [(seconds, calmer)] if calm <= 0 else [(calm, full), (seconds, calmer)]
         if 0 < seconds <= calm:
             parts = [(seconds, full)]

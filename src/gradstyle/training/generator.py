@@ -70,7 +70,6 @@ class GeneratorRecipe(Recipe):
     networks: NetworksRecipe = NetworksRecipe()
     augment: AugmentRecipe = AugmentRecipe()
     rate: float | Auto = "auto"
-    rate_factor: float = 1.0  # of all rates: towards the end of a run a third brings out what a full step blurs
     r1_gamma: float | Auto = "auto"
     r1_every: int = 16
     path_weight: float = 2.0
@@ -231,9 +230,6 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
             begin_with(start, generator=self.generator, discriminator=self.discriminator)
             self.average.load_state_dict(self.generator.state_dict())
             self.warm = True
-
-    def rate(self, batch: Batch) -> float:
-        return self.recipe.rate_factor
 
     # ---- a step
 

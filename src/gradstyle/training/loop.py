@@ -94,7 +94,7 @@ class Trainable(ABC, Generic[R]):
         """What was learned."""
 
     def rate(self, batch: Batch) -> float:
-        """The learning rates' factor at this step, beside the warm-up."""
+        """The learning rates' factor at this step, beside the warm-up and `loop.rate_factor`."""
         return 1.0
 
     def state(self) -> dict[str, Any]:
@@ -240,7 +240,8 @@ def train(
         while progress.images < goal:
             photos = next(batches)
             batch = Batch(photos, batches.indices, progress.step, progress.images)
-            factor = min(1.0, (batch.images + recipe.batch) / max(recipe.warmup_images, 1)) * trainable.rate(batch)
+            factor = min(1.0, (batch.images + recipe.batch) / max(recipe.warmup_images, 1))
+            factor *= recipe.rate_factor * trainable.rate(batch)
             for name, optimiser in trainable.optimisers.items():
                 for group, rate in zip(optimiser.param_groups, rates[name]):
                     group["lr"] = rate * factor

@@ -55,6 +55,7 @@ class LoopRecipe:
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 where the processor computes in it
     seed: int = 0
     warmup_images: int = 1000  # the learning rate rises from zero meanwhile: Adam's statistics are still empty
+    rate_factor: float = 1.0  # of all rates: towards the end of a run a third brings out what full steps blur
     snapshot_minutes: float = 10.0
     look_every: int = 4  # steps between two looks at losses, clock and signals; each look waits for a GPU
     largest_loss: float = 1e6  # above this a run has diverged, even if it is still finite
