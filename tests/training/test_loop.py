@@ -140,12 +140,14 @@ def test_looks_are_rare_where_they_cost(images: Images, tmp_path: Path):
     assert [line["steps"] for line in lines] == [3.5, 11.5, 17.5]  # means of what lies between
 
 
-def test_the_rate_rises_at_the_start(images: Images):
-    shade = make(warmup_images=40)
+@pytest.mark.parametrize("factor", [1.0, 0.3])
+def test_the_rate_rises_at_the_start(images: Images, factor: float):
+    shade = make(warmup_images=40, rate_factor=factor)
     shade.rate = lambda batch: 0.5 if batch.step >= 15 else 1.0  # type: ignore[method-assign]
     train(shade, images)
-    assert shade.rates[:3] == pytest.approx([0.01, 0.02, 0.03])
-    assert shade.rates[9:15] == pytest.approx([0.1] * 6) and shade.rates[15:] == pytest.approx([0.05] * 5)
+    rates = [rate / factor for rate in shade.rates]
+    assert rates[:3] == pytest.approx([0.01, 0.02, 0.03])
+    assert rates[9:15] == pytest.approx([0.1] * 6) and rates[15:] == pytest.approx([0.05] * 5)
 
 
 # ---- going on
