@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gradstyle.bundles.published import names
 from gradstyle.stylegan2 import Codes, Generator, GeneratorConfig
+from gradstyle.stylegan2.generator import StyledLayer
 from gradstyle.stylegan2.layers import fir_kernel
 
 CONFIG = GeneratorConfig(64, z_dim=32, w_dim=48, mapping_layers=2, channel_base=1024, channel_max=64)
@@ -232,6 +233,54 @@ def test_float16_does_not_overflow() -> None:
     half = generator.to(torch.float16)(codes)
     assert bool(torch.isfinite(half).all())
     assert psnr(half, exact, float(exact.max() - exact.min())) >= 35
+
+
+def test_what_depends_on_the_weights_alone_is_found_once_and_again_when_they_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, measure = [], StyledLayer._measured_energy
+
+    def counting(self: StyledLayer) -> Tensor:
+        found.append(self)
+        return measure(self)
+
+    def drawn(of: Generator) -> int:
+        """How much is found anew for one picture, which is right in any case."""
+        found.clear()
+        with torch.inference_mode():
+            image = of(codes)
+        count = len(found)
+        again = tiny(of.config)
+        again.load_state_dict(of.state_dict())
+        with torch.inference_mode():
+            assert torch.equal(image, again.to(next(of.parameters()).dtype)(codes))
+        return count
+
+    monkeypatch.setattr(StyledLayer, "_measured_energy", counting)
+    generator, codes = tiny().requires_grad_(False), Codes(torch.randn(1, 10, 48))
+    layers = len(generator.layers)
+    assert [drawn(generator) for _ in range(3)] == [layers, 0, 0]
+    generator.load_state_dict(tiny(seed=1).state_dict())
+    assert [drawn(generator) for _ in range(2)] == [layers, 0]
+    with torch.no_grad():
+        generator.layers[2].weight.mul_(2)
+    assert [drawn(generator) for _ in range(2)] == [1, 0]
+    with torch.inference_mode():
+        generator.layers[3].weight.add_(1)
+    assert [drawn(generator) for _ in range(2)] == [1, 0]
+    generator.to(torch.bfloat16)
+    assert [drawn(generator) for _ in range(2)] == [layers, 0]
+    generator.to(torch.float32)
+
+    found.clear()
+    codes.w.requires_grad_()
+    generator(codes).sum().backward()  # what was found while editing serves those who learn on a frozen generator
+    assert len(found) == layers and codes.w.grad is not None
+    generator(codes).sum().backward()
+    assert len(found) == layers
+    generator.requires_grad_(True)
+    generator(codes)
+    assert len(found) == 2 * layers  # one that learns finds it anew each time
 
 
 def test_the_whole_generator_learns() -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -130,13 +130,30 @@ class StyledLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise", torch.randn(side, side))
+        self._energy: tuple[Any, Tensor] | None = None  # of which weights, and what it is
+
+    def energy(self) -> Tensor:
+        """Of the kernels between each two channels, [O, I]. Kept as long as nothing learns and the weights stay: for
+        a single small picture it takes as long as all convolutions together."""
+        weight = self.weight
+        learning = weight.requires_grad and torch.is_grad_enabled()
+        if learning or weight.is_inference() or weight.is_meta or torch.compiler.is_compiling():
+            return self._measured_energy()
+        of = weight.data_ptr(), weight._version, weight.dtype, weight.device
+        kept = self._energy
+        if kept is None or kept[0] != of:
+            with torch.inference_mode(False), torch.no_grad():  # found while editing, it must still serve training
+                kept = self._energy = of, self._measured_energy()
+        return kept[1]
+
+    def _measured_energy(self) -> Tensor:
+        return (self.weight.float() * self.weight_gain).square().sum(dim=(2, 3))
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None) -> Tensor:
         # The style is brought to at most 1 on the way in and restored on the way out, so that half
         # precision cannot overflow in between; demodulation cancels the factor.
         peak = style.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)  # [N, 1]
-        energy = (self.weight.float() * self.weight_gain).square().sum(dim=(2, 3))  # [O, I]
-        demodulation = torch.rsqrt(style.square() @ energy.T + 1e-8)  # [N, O]
+        demodulation = torch.rsqrt(style.square() @ self.energy().T + 1e-8)  # [N, O]
         x = x * (style * (self.weight_gain / peak)).to(x.dtype)[:, :, None, None]
         weight = self.weight.to(x.dtype)
         if self.up:
