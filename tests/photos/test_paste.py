@@ -224,6 +224,24 @@ def test_large_and_small_faces(side: int, monkeypatch: pytest.MonkeyPatch) -> No
     assert np.abs(out.pixels[where[1], where[0]].astype(float) - (242, 13, 127.5)).max() < 6
 
 
+def test_a_face_is_outlined_once_for_all_edits_of_its_crop(
+    photo: Photo, crop: Aligned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, found = sys.modules[change_of.__module__], list[int]()
+    hull = module._hull
+    monkeypatch.setattr(module, "_hull", lambda points, side: (found.append(side), hull(points, side))[1])
+    own, before = replace(crop), drawn(crop)
+    pasted = [paste(photo, own, before, before + change) for change in (0.2, -0.1)]
+    assert found == [256, 256]  # the face, and with the forehead
+    paste(photo, own, before, before + 0.2, Paste(feather=0.05))
+    assert len(found) == 4
+    for change, whole in zip((0.2, -0.1), pasted):
+        assert np.array_equal(paste(photo, replace(crop), before, before + change).pixels, whole.pixels)
+    held = len(module._OUTLINES)
+    del own
+    assert len(module._OUTLINES) == held - 1  # it goes with the crop
+
+
 def test_frames_of_ones_own(photo: Photo, crop: Aligned) -> None:
     assert crop.face is not None
     again = aligned_by(photo, frame_of(crop.face.landmarks, "celeba"), 256, crop.face)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal, get_args
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -28,11 +29,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .align import Aligned, Frame
-from .faces import Points
+from .faces import Face, Points
 from .photo import Photo
 
 Detail = Literal["auto", "keep", "crop"]
 BAND = 1 << 20  # pixels of a photo that are worked on at once
+_OUTLINES: WeakKeyDictionary[Aligned, dict[tuple[int, float, float], tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,23 @@ def mask_of(photo: Photo, aligned: Aligned, seen: Tensor, known: Tensor, how: Pa
     side = seen.shape[-1]
     mask = seen  # with no face to tell what the edit is of, all of it counts
     if aligned.face is not None:
-        points = aligned.frame.to_crop(aligned.face.landmarks, side)
-        raised = points[17:27] + (points[27] - points[8]) * how.forehead  # the brows; there may be a fringe, or a hat
-        face, forehead = (
-            _blurred(_hull(each, side), how.feather * side) for each in (points, np.concatenate([points, raised]))
-        )
+        face, forehead = _outlines(aligned, aligned.face, side, how)
         mask = torch.maximum(face, torch.maximum(seen, forehead) * known)
     mask = mask * _inside(photo, aligned, side, how.border)
     return torch.where(mask < 1 / 255, 0.0, mask.clamp(max=1))
+
+
+def _outlines(aligned: Aligned, face: Face, side: int, how: Paste) -> tuple[Tensor, Tensor]:
+    """The face, and with the forehead, [1, 1, side, side] each: drawn once for all edits of a crop."""
+    known = _OUTLINES.setdefault(aligned, {})
+    key = side, how.forehead, how.feather
+    if key not in known:
+        points = aligned.frame.to_crop(face.landmarks, side)
+        raised = points[17:27] + (points[27] - points[8]) * how.forehead  # the brows; there may be a fringe, or a hat
+        both = (_hull(each, side) for each in (points, np.concatenate([points, raised])))
+        inside, with_forehead = (_blurred(each, how.feather * side) for each in both)
+        known[key] = inside, with_forehead
+    return known[key]
 
 
 def put(

@@ -228,7 +228,7 @@ class Session:
 
     def checked(self, amounts: Amounts) -> dict[str, float]:
         """Amounts that the bundle's edits can have: names it knows, within what each slider allows, zeros left out."""
-        sliders, edits = self.sliders, self.engine.bundle(self.bundle).edits
+        sliders, edits = self.sliders, self.engine.editor(self.bundle, self.step.method).edits
         wanted: dict[str, float] = {}
         for name, amount in amounts.items():
             if name not in edits:
