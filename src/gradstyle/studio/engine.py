@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from ..methods import Inversion
 from ..photos import Photo, to_photo
 from .shelf import Shelf
 
+V = TypeVar("V")
 UNMEASURED = 3.0  # how far a slider goes where the bundle says nothing of any of its edits
 TRUNCATION = 0.6  # of generated faces to start from: usual ones, which all edits suit
 
@@ -43,11 +46,20 @@ class Engine:
         self.shelf = Shelf(memory)
         self.sliders: dict[str, dict[str, Slider]] = {name: _sliders(b) for name, b in self.bundles.items()}
         self._editors: dict[tuple[str, str], Editor] = {}
-        self._lane = threading.RLock()  # two renders at once take longer than one after the other, each
+        self._lane = ThreadPoolExecutor(1, "gradstyle-engine", self._begin)
+        self._thread = 0
 
     @property
     def first(self) -> str:
         return next(iter(self.bundles))
+
+    def _begin(self) -> None:
+        self._thread = threading.get_ident()
+
+    def alone(self, work: Callable[[], V]) -> V:
+        """Done after whatever was asked for before. Two renders at once take longer than one after the other, each;
+        and every thread that computes keeps working memory of its own, so there is one for all visitors."""
+        return work() if threading.get_ident() == self._thread else self._lane.submit(work).result()
 
     def bundle(self, name: str) -> Bundle:
         if name not in self.bundles:
@@ -60,10 +72,13 @@ class Engine:
         method = method or opened.methods[0]
         if method not in opened.methods:
             raise ValueError(f"bundle {bundle!r} has no method {method[:80]!r}; it has {', '.join(opened.methods)}")
-        with self._lane:
+
+        def made() -> Editor:
             if (bundle, method) not in self._editors:
                 self._editors[bundle, method] = Editor(opened, method, self.device)
             return self._editors[bundle, method]
+
+        return self._editors.get((bundle, method)) or self.alone(made)
 
     def crop_side(self, bundle: str) -> int:
         """Pixels of the square that an inversion starts from."""
@@ -72,25 +87,26 @@ class Engine:
 
     def invert(self, bundle: str, method: str, image: Tensor) -> Inversion:
         editor = self.editor(bundle, method)
-        with self._lane:
-            return editor.invert(image)
+        return self.alone(lambda: editor.invert(image))
 
     def render(
         self, bundle: str, method: str, inversion: Inversion, edits: Sequence[Mapping[str, float]]
     ) -> list[Tensor]:
         """One picture [3, side, side] for every entry of `edits`."""
         editor = self.editor(bundle, method)
-        with self._lane:
-            return list(editor.render_each(inversion, edits).cpu())
+        return self.alone(lambda: list(editor.render_each(inversion, edits).cpu()))
 
     def generate(self, bundle: str, seed: int) -> Photo:
         """A face that nobody has."""
         opened = self.bundle(bundle)
-        with self._lane:
+
+        def drawn() -> Tensor:
             generator = opened.generator(device=self.device)  # its weights are not made under inference mode
             with torch.inference_mode():
-                image = generator(generator.sample(1, TRUNCATION, seed))[0].clamp(-1, 1)
-        photo = to_photo(image, opened.domain.aspect)
+                image: Tensor = generator(generator.sample(1, TRUNCATION, seed))[0].clamp(-1, 1)
+            return image
+
+        photo = to_photo(self.alone(drawn), opened.domain.aspect)
         return Photo(np.ascontiguousarray(photo.pixels))
 
 

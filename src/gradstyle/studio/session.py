@@ -409,7 +409,11 @@ class Session:
         if not amounts:
             return None
         key = (step.method, face, tuple(sorted(amounts.items())))
-        return self._keep("change", lambda: self._changed(step.method, face, amounts), self.bundle, *key)
+
+        def changed() -> Change | None:
+            return self.engine.alone(lambda: self._changed(step.method, face, amounts))
+
+        return self._keep("change", changed, self.bundle, *key)
 
     def _changed(self, method: str, face: int, amounts: Amounts) -> Change | None:
         inversion = self._inversion(method, face)
