@@ -28,12 +28,6 @@ from gradstyle.training.data import Split
 BATCH = 16
 
 
-def split_of(text: str) -> Split:
-    file, _, rule = text.rpartition(":")
-    column, _, value = rule.partition("=")
-    return Split(file, column, value)
-
-
 def amount_of(bundle: Bundle, edit: str) -> float:
     return min(2.0, bundle.sliders[edit].high) if edit in bundle.sliders else 2.0
 
@@ -60,7 +54,7 @@ def main() -> None:
         return torch.cat([look(each) for each in track(batches, what, total=-(-total // BATCH), transient=True)])
 
     def photos_of(split: str, count: int | None) -> Photos:
-        return Photos(Selection(given.photos, split_of(split), count), side, BATCH)
+        return Photos(Selection(given.photos, Split.parse(split), count), side, BATCH)
 
     def each_of(photos: Photos) -> Iterator[Tensor]:
         return (photos[batch] for batch in range(photos.batches))
@@ -87,16 +81,14 @@ def main() -> None:
     for truncation in (1.0, 0.7):
         what = f"samples, truncation {truncation}"
         tell(what, seen(samples(truncation), count, what))
-    changes = {name: amount_of(bundle, name) * bundle.edits[name] for name in given.edit}
+    edits, amounts = bundle.edits, {name: amount_of(bundle, name) for name in given.edit}
+    changes = {f"{name} {amount:+g}": amount * edits[name] for name, amount in amounts.items()}
     for method in bundle.methods:
         editor, found = Editor(bundle, method), dict[str, list[Tensor]]()
         for batch in track(range(held.batches), method, transient=True):
             inversion = editor.invert(held[batch])
-            drawn = {"reconstructions": editor.render(inversion)}
-            for name, change in changes.items():
-                drawn[f"{name} {amount_of(bundle, name):+g}"] = editor.render(inversion, change)
-            for what, images in drawn.items():
-                found.setdefault(what, []).append(look(images))
+            for what, change in {"reconstructions": (), **changes}.items():
+                found.setdefault(what, []).append(look(editor.render(inversion, change)))
         for what, features in found.items():
             tell(f"{method}, {what}", torch.cat(features))
     Console().print(table)

@@ -328,17 +328,12 @@ def _request(kind: str, given: dict[str, Any], labels: str | None = None, **chan
     from ..training.data import Split
 
     bundle, split = given["bundle"], given["split"]
-    chosen: Split | None = None
-    if split and split != "all":
-        file, colon, rule = split.rpartition(":")
-        column, equals, value = rule.partition("=")
-        chosen = Split(file, column, value) if colon and equals else Split(split)
     request = Request(
         bundle,
         str(given["data"]),
         given["out"] or Path("runs") / f"{kind}-{Path(bundle).name}",
         tuple(given["method"] or ()),
-        chosen,
+        Split.parse(split) if split and split != "all" else None,
         every_photo=split == "all",
         photos=given["photos"] or 1000,
         judge=_text(given["judge"]),

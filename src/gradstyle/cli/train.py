@@ -127,11 +127,11 @@ def _train(
 
 
 def _split(text: str) -> str:
-    file, colon, rule = text.rpartition(":")
-    column, equals, value = rule.partition("=")
-    if not (colon and equals):
-        file, column, value = text, "", ""
-    parts = [part.replace("\\", "\\\\").replace('"', '\\"') for part in (file, column, value)]
+    from ..training.data import Split
+
+    split = Split.parse(text)
+    each = (split.file, split.column or "", split.value or "")
+    parts = [part.replace("\\", "\\\\").replace('"', '\\"') for part in each]
     return "data.split=[" + ", ".join(f'"{part}"' for part in parts) + "]"
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..bundles import Bundle
-from ..directions.scorers import POSE
 from ..editor import Editor
 from ..methods.gradstyle import GradStyle
 from .attributes import Scores, Target, spread
@@ -90,7 +89,7 @@ def ablation(request: Request, say: Say | None = None) -> RunFolder:
             for amount in amounts:
                 named = condition(target, amount)
                 edited = gauge.look(editor.render(inversion, amount * target.edit), pairs=False)
-                after = scores(edited.images, edited.logits, target.attribute in POSE)
+                after = scores(edited.images, edited.logits, target.turns)
                 changes = changes_of(target, scores, before, after, spreads, gauge.names)
                 found = gauge.compare_identity(edited, seen) | changes
                 out.values |= {(named, name): value for name, value in found.items()}

@@ -44,6 +44,11 @@ class Target:
     high: float
 
     @property
+    def turns(self) -> bool:
+        """Whether it turns heads, which landmarks see and judges do not."""
+        return self.attribute in POSE
+
+    @property
     def sign(self) -> float:
         return -1.0 if self.reverse else 1.0
 
@@ -87,7 +92,7 @@ class Scores:
     """
 
     def __init__(self, attributes: tuple[str, ...], targets: tuple[Target, ...], generator: Generator) -> None:
-        self.posed = any(target.attribute in POSE for target in targets)
+        self.posed = any(target.turns for target in targets)
         self.names = (*attributes, *POSE) if self.posed else attributes
         self.generator = generator
 

@@ -309,7 +309,7 @@ class Bench:
         """A batch of the photos as they are: seen once for all methods."""
         with self._looking:
             if batch not in self._sources:
-                while len(self._sources) > self.workers:
+                if len(self._sources) > self.workers:
                     del self._sources[min(self._sources)]
                 photos = _at(self.photos[batch].to(self.device), self.bundle.resolution)
                 self._sources[batch] = self.gauge.look(photos)

@@ -143,7 +143,7 @@ class Editing:
                 where = condition(target, amount)
                 edited = gauge.look(editor.render(inversion, amount * target.edit), pairs=False)
                 out.values |= {(where, name): v for name, v in gauge.compare_identity(edited, seen).items()}
-                after = self.scores(edited.images, edited.logits, target.attribute in POSE)
+                after = self.scores(edited.images, edited.logits, target.turns)
                 out.values |= {
                     (where, name): v
                     for name, v in changes_of(target, self.scores, before, after, self.spreads, gauge.names).items()

@@ -70,6 +70,13 @@ class Split:
         if (self.column is None) != (self.value is None):
             raise ValueError(f"a split by column needs both, got column {self.column!r} and value {self.value!r}")
 
+    @classmethod
+    def parse(cls, text: str) -> Split:
+        """From FILE or FILE:COLUMN=VALUE."""
+        file, colon, rule = text.rpartition(":")
+        column, equals, value = rule.partition("=")
+        return cls(file, column, value) if colon and equals else cls(text)
+
     def choose(self, source: Source) -> list[int]:
         table = Table.read(self.file, source)
         rows = table.match(source.names)
