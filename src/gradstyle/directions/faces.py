@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..losses.recognition import SIDE as CHIP
 from ..losses.recognition import recognition
-from ..photos.faces import Box, find_faces, landmarks_in
+from ..photos.faces import Box, face_at, find_faces
 from ..stylegan2 import Generator
 
 SIDE = 256  # pixels at which faces are searched and measured
@@ -51,7 +51,8 @@ class FaceFrame:
 
     def landmarks(self, images: Tensor) -> list[npt.NDArray[np.float64]]:
         left, top, right, bottom = (edge * SIDE for edge in self.box)
-        return [landmarks_in(picture, (left, top, right, bottom)) for picture in pixels_of(images)]
+        box = np.array([[left, top], [right, bottom]])
+        return [face_at(picture, box).landmarks for picture in pixels_of(images)]
 
     def embed(self, images: Tensor) -> Tensor:
         """dlib's vectors [N, 128] of the same square of each picture; people differ where they are 0.6 apart."""

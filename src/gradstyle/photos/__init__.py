@@ -1,7 +1,8 @@
 """Photos in and out: any picture file, its faces, their crops, and the edit pasted back into the whole."""
 
 from .align import Aligned, Frame, align, aligned_by, frame_of
-from .faces import Face, find_faces, landmarks_in
+from .faces import Face, face_at, find_faces
+from .mediapipe import person_mask
 from .paste import Paste, paste
 from .photo import Photo, check_picture_name, contact_sheet, open_photo, save_image, to_image, to_photo, write_picture
 
@@ -15,11 +16,12 @@ __all__ = [
     "aligned_by",
     "check_picture_name",
     "contact_sheet",
+    "face_at",
     "find_faces",
     "frame_of",
-    "landmarks_in",
     "open_photo",
     "paste",
+    "person_mask",
     "save_image",
     "to_image",
     "to_photo",

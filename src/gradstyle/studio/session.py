@@ -173,12 +173,8 @@ class Session:
         return self._keep("faces", self._find_faces)
 
     def _find_faces(self) -> list[Face]:
-        try:
-            found = find_faces(self.screen.pixels, thorough=True)[:MOST_FACES]
-            return sorted(found, key=lambda face: face.box[0] + face.box[2])
-        except ValueError as error:  # what finds faces is not installed
-            self.note = str(error)
-            return []
+        found = find_faces(self.screen.pixels, thorough=True)[:MOST_FACES]
+        return sorted(found, key=lambda face: face.box[0] + face.box[2])
 
     def cut(self, face: int) -> Cut:
         return self._keep("cut", lambda: self._cut(face), self.bundle, face)
@@ -187,11 +183,7 @@ class Session:
         domain, faces = self.engine.bundle(self.bundle).domain, self.faces
         small = faces[face] if faces else None
         scale = self.photo.size[0] / self.screen.size[0]
-        large = small and Face(
-            tuple((edge + 0.5) * scale - 0.5 for edge in small.box),  # type: ignore[arg-type]
-            (small.landmarks + 0.5) * scale - 0.5,
-            small.score,
-        )
+        large = small and small.scaled(scale)
         side = self.engine.crop_side(self.bundle)
         close = align(self.photo, large, domain, max(VIEW, side))
         rows, columns = (range(close.side)[part] for part in close.inside)

@@ -128,7 +128,7 @@ def _search(clip: Clip, work: Work, follow: Follower | None, tell: Tell) -> None
     while (done := work.found(chunk)) is not None and len(done) == work.length:
         chunk, seen = chunk + 1, seen or bool(done.known.any())
         if follow is not None and done.known[-1]:
-            follow.last = bounds(done.landmarks[-1])
+            follow.last = done.landmarks[-1]
     for still in clip.read():
         count, cut = still.index + 1, cuts(still.small())
         if still.index < chunk * work.length:

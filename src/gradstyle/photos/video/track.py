@@ -8,18 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from ..faces import FACE, SURE, Box, Face, Pixels, Points, find_faces, landmarks_in
+from ..faces import SURE, Box, Face, Pixels, Points, face_at, find_faces
 from .smooth import Flags, Numbers, Values
 
 Find = Callable[[Pixels], list[Face]]
-Mark = Callable[[Pixels, Box], Points]
 
-VIEW = 2.6  # sides of the face in the window in which it is looked for again
-WINDOW = 160  # pixels of that window's side, however large the face; the detector enlarges it to twice that
 LEAST_OVERLAP = 0.2  # of a face found there with where the face was
-SHAKES = ((0.0, 0.0), (0.05, 0.0), (-0.05, 0.0), (0.0, 0.05), (0.0, -0.05))
 CUT = 24.0  # mean difference of two thumbnails, of 255, above which they may be two shots
 CUT_TIMES = 3.0  # and that much above the usual difference of late: a shaking camera is no cut
 LATELY = 12  # frames
@@ -49,65 +44,34 @@ class Cuts:
 class Follower:
     """The largest face of a shot, followed until the shot ends.
 
-    It is looked for near where it was, in a small window: about five times quicker than in the whole of a 720p frame.
-    When it is not there, the whole frame is searched. The landmarks are a mean over several boxes: dlib's answer
-    depends on its box, and a detector's box jumps.
+    It is looked for where it was in the frame before, by its mesh alone: ten times quicker than in the whole of a 720p
+    frame. When it is not there, the whole frame is searched.
     """
 
-    def __init__(self, find: Find = find_faces, mark: Mark = landmarks_in) -> None:
-        self.find, self.mark = find, mark
-        self.last: Box | None = None
+    def __init__(self, find: Find = find_faces) -> None:
+        self.find = find
+        self.last: Points | None = None  # its landmarks
 
     def __call__(self, pixels: Pixels, cut: bool = False) -> Face | None:
         if cut:
             self.last = None
-        found = self._near(pixels, self.last) if self.last is not None else None
-        if found is None:
-            found = self._anywhere(pixels)
+        found = (self.last is not None and self._near(pixels, self.last)) or self._anywhere(pixels)
         if found is not None:
-            self.last = bounds(found.landmarks)
+            self.last = found.landmarks
         return found
 
     def _anywhere(self, pixels: Pixels) -> Face | None:
-        """A face of the whole frame, only if it is sure: there are frames without one."""
-        sure = [face for face in self.find(pixels) if face.score >= SURE]
+        """The largest face of the whole frame, or the one that lies most where the face was."""
+        found = self.find(pixels)
         if self.last is not None:
-            sure.sort(key=lambda face: -overlap(face.box, self.last or face.box))  # stable: largest first otherwise
-        return self._near(pixels, sure[0].box) or sure[0] if sure else None
+            box = bounds(self.last)
+            found.sort(key=lambda face: -overlap(face.box, box))  # stable: largest first otherwise
+        return found[0] if found else None
 
-    def _near(self, pixels: Pixels, box: Box) -> Face | None:
-        window, scale, corner = view(pixels, box)
-        found = [(grown(face.box, scale, corner), face.score) for face in self.find(window)]
-        share, at, score = max(((overlap(each, box), each, score) for each, score in found), default=(0.0, box, 0.0))
-        if share < LEAST_OVERLAP:
-            return None
-        # Cut out once, at the size at which landmarks are read.
-        window, scale, corner = view(pixels, at, round(FACE * VIEW))
-        left, top = VIEW / 2 * FACE - FACE / 2, VIEW / 2 * FACE - FACE / 2
-        marks = [
-            self.mark(window, (left + x * FACE, top + y * FACE, left + (1 + x) * FACE - 1, top + (1 + y) * FACE - 1))
-            for x, y in SHAKES
-        ]
-        return Face(at, (np.mean(marks, axis=0) + 0.5) * scale - 0.5 + corner, score)
-
-
-def view(pixels: Pixels, box: Box, size: int = WINDOW) -> tuple[Pixels, float, Points]:
-    """The part of a frame around a box, reduced or enlarged to a small square; how many of the frame's pixels one of
-    its is, and where its first pixel lies."""
-    left, top, right, bottom = box
-    side = max(right - left, bottom - top, 1.0) * VIEW
-    corner = np.array([(left + right - side) / 2, (top + bottom - side) / 2]).round()
-    x, y, whole = int(corner[0]), int(corner[1]), max(2, round(side))
-    part = Image.fromarray(pixels).crop((x, y, x + whole, y + whole))  # black outside of the frame
-    taken = part.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(taken), whole / size, corner
-
-
-def grown(box: Box, scale: float, corner: Points) -> Box:
-    """A box of the window in the frame."""
-    left, top, right, bottom = ((edge + 0.5) * scale - 0.5 for edge in box)
-    x, y = corner.tolist()
-    return (left + x, top + y, right + x, bottom + y)
+    def _near(self, pixels: Pixels, last: Points) -> Face | None:
+        eyes = last[42:48].mean(axis=0) - last[36:42].mean(axis=0)
+        face = face_at(pixels, last, float(np.arctan2(eyes[1], eyes[0])))
+        return face if face.score >= SURE and overlap(face.box, bounds(last)) >= LEAST_OVERLAP else None
 
 
 def bounds(landmarks: Points) -> Box:
