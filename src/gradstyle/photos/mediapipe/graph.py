@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ...tensors import read_tensors
 
+Step = Mapping[str, Any]
+
 HERE = Path(__file__).parent
 
 
