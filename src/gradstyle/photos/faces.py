@@ -77,7 +77,7 @@ def face_at(pixels: Pixels, around: Points, angle: float = 0.0) -> Face:
 def _faces(pixels: Pixels, views: Sequence[View]) -> Iterator[Face]:
     """Those of the views that show a face, each face once."""
     found: list[Points] = []
-    for mesh, score in sorted(meshes(pixels, views), key=lambda each: -each[1]):
+    for mesh, score in sorted(meshes(pixels, views, any_side_up=True), key=lambda each: -each[1]):
         box = np.stack([mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)])
         if score >= SURE and all(overlap(box, other) < SAME for other in found):
             found.append(box)

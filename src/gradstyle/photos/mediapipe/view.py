@@ -32,6 +32,11 @@ class View:
         low, high = turned.min(axis=0), turned.max(axis=0)
         return cls(turn @ ((low + high) / 2), max(1.0, float((high - low).max()) * grown), angle)
 
+    @property
+    def other_sides(self) -> list[View]:
+        """The same square with each of its other sides up."""
+        return [View(self.centre, self.side, self.angle + quarters * np.pi / 2) for quarters in (1, 2, 3)]
+
     def to_photo(self, points: Points) -> Points:
         """Points [N, 2] in parts of the view's side, in the photo."""
         return np.asarray(self.centre + (points - 0.5) * self.side @ _rotation(self.angle).T, np.float64)
