@@ -49,7 +49,8 @@ def test_its_card_says_what_its_files_and_figures_say() -> None:
 
 
 def test_a_portrait_is_edited_where_the_face_is_and_each_method_keeps_more_than_the_codes() -> None:
-    photo, face, _ = astronaut()
+    photo = astronaut()
+    face = photo.faces[0]
     lost = {}
     for method in METHODS:
         editor = gradstyle.load(method=method)

@@ -6,7 +6,6 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -20,7 +19,7 @@ from gradstyle.cli import app
 from gradstyle.cli.demo import chosen
 from gradstyle.edits import Edit
 from gradstyle.photos import open_photo
-from gradstyle.photos.portraits import astronaut
+from gradstyle.photos.portraits import ABOUT, astronaut
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +57,9 @@ def demo(made: Bundle, folder: Path) -> tuple[str, Page]:
     return done.stdout, Page((folder / "out" / "index.html").read_text("utf-8"))
 
 
-def test_the_portraits_face_is_where_dlib_finds_it() -> None:
-    photo, face, about = astronaut()
-    (found,) = photo.faces
-    assert np.abs(found.landmarks - face.landmarks).max() < 0.5 and found.box == pytest.approx(face.box, abs=0.5)
-    assert "NASA" in about and "public domain" in about
+def test_the_portrait_has_a_face_and_says_whose() -> None:
+    (face,) = astronaut().faces
+    assert face.score > 0.99 and "NASA" in ABOUT and "public domain" in ABOUT
 
 
 def test_edits_go_most_of_the_way_to_the_upper_end_unless_the_lower_is_far(made: Bundle) -> None:
@@ -88,7 +85,7 @@ def test_one_page_shows_all_methods_and_edits(made: Bundle, tmp_path: Path) -> N
     out = tmp_path / "out"
     for file in ("index.html", "methods.png", "generated.png", "portrait-1.png"):
         assert str(out / file) in said and (out / file).is_file()
-    whole, photo = open_photo(out / "portrait-1.png"), astronaut()[0]
+    whole, photo = open_photo(out / "portrait-1.png"), astronaut()
     differs = (whole.pixels != photo.pixels).any(axis=2)
     assert differs.any() and not differs[300:].any()  # the face, and not the suit
     demo(made, tmp_path)  # again, over what it wrote

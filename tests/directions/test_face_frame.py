@@ -1,4 +1,4 @@
-"""Where a generator's faces are, and what dlib sees there: on a portrait, shifted and mirrored."""
+"""Where a generator's faces are, and what is seen there: on a portrait, shifted and mirrored."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from gradstyle.directions import PoseScorer
 from gradstyle.directions.faces import SAME_PERSON, FaceFrame
 from gradstyle.photos.faces import find_faces
 from gradstyle.stylegan2 import Codes
-
-pytest.importorskip("dlib")
 
 
 class OnePerson:

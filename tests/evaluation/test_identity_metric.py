@@ -12,12 +12,15 @@ import tiny
 import torch
 import torch.nn.functional as F
 
+from gradstyle.bundles import Domain
 from gradstyle.evaluation.identity import CHIPS, DlibIdentity, FaceIdentity, cut
 from gradstyle.losses.face import FaceNetwork
 from gradstyle.losses.recognition import Recognition, recognition
-from gradstyle.photos.faces import embed
+from gradstyle.photos import align
+from gradstyle.photos.portraits import astronaut
 
 SPEC = importlib.util.find_spec("face_recognition_models")
+FILE = "dlib_face_recognition_resnet_model_v1.dat"
 
 
 def faces(count: int = 3) -> torch.Tensor:
@@ -28,10 +31,20 @@ def faces(count: int = 3) -> torch.Tensor:
 def test_vectors_are_dlibs() -> None:
     images = faces()
     pixels = ((images + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    theirs = embed(np.ascontiguousarray(pixels))
+    assert SPEC is not None and SPEC.origin is not None
+    network = pytest.importorskip("dlib").face_recognition_model_v1(str(Path(SPEC.origin).parent / "models" / FILE))
+    theirs = np.array(network.compute_face_descriptor(list(np.ascontiguousarray(pixels))))
     ours = recognition()(images).numpy()
     assert np.abs(ours - theirs).max() < 1e-5
     assert np.linalg.norm(theirs[0] - theirs[1]) > 0.01  # else agreement would say nothing
+
+
+def test_vectors_tell_people_apart_from_light() -> None:
+    photo = astronaut()
+    image = align(photo, photo.faces[0], Domain("faces", crop="ffhq"), 150).image
+    noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    person, darker, mirrored, other = recognition()(torch.cat([image, image / 2 - 0.5, image.flip(3), noise]))
+    assert max((person - darker).norm(), (person - mirrored).norm()) < 0.5 < (person - other).norm()
 
 
 def test_a_file_that_is_not_dlibs_network_is_refused(tmp_path: Path) -> None:
@@ -40,7 +53,7 @@ def test_a_file_that_is_not_dlibs_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not dlib's face recognition network: it has no further layer con_4"):
         Recognition.open(file)
     assert SPEC is not None and SPEC.origin is not None
-    whole = (Path(SPEC.origin).parent / "models" / "dlib_face_recognition_resnet_model_v1.dat").read_bytes()
+    whole = (Path(SPEC.origin).parent / "models" / FILE).read_bytes()
     file.write_bytes(whole[:300_000])
     with pytest.raises(ValueError, match="is not dlib's face recognition network"):
         Recognition.open(file)

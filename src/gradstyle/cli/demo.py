@@ -78,9 +78,10 @@ def show(name: str, device: str | None = None) -> Shown:
     from ..editor import Editor
     from ..encoder.e4e import fit
     from ..photos import align, paste
-    from ..photos.portraits import astronaut
+    from ..photos.portraits import ABOUT, astronaut
 
-    photo, face, about = astronaut()
+    photo = astronaut()
+    face = photo.faces[0]
     opened = Bundle.load(name)
     edits = chosen(opened)
     wanted = [{}, *edits.values()]
@@ -111,7 +112,7 @@ def show(name: str, device: str | None = None) -> Shown:
             of_each = [editor.render(editor.invert(faces), each).cpu() for each in edits.values()]
             generated = [list(row) for row in zip(faces.cpu(), *of_each)]
     small = fit(crop.image, opened.resolution)[0]
-    return Shown(opened, about, photo, small, edits, methods, photos, generated, first, following)
+    return Shown(opened, ABOUT, photo, small, edits, methods, photos, generated, first, following)
 
 
 def chosen(bundle: Bundle) -> dict[str, dict[str, float]]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..bundles import Bundle
 from ..edits import Edit
+from ..losses.recognition import recognition
 from ..stylegan2 import Codes, Generator
 from .faces import FaceFrame
 from .samples import BATCH, known
@@ -129,10 +130,11 @@ class Bench:
 def bench_of(
     bundle: Bundle, scorer: Scorer, spread: dict[str, float], judge: Scorer | None, seed: int, device: Any, codes: int
 ) -> Bench:
-    """With the bundle's own discriminator, if it has one, and dlib, if it is installed and sees faces."""
+    """With the bundle's own discriminator, if it has one, and dlib's vectors, if they are installed and faces found."""
     generator = bundle.generator(device=device)
     discriminator = bundle.discriminator(device=device) if "discriminator" in bundle else None
     try:
+        recognition()
         frame = FaceFrame.of(generator)
     except ValueError:
         frame = None

@@ -1,4 +1,4 @@
-"""Where a head looks, from dlib's 68 landmarks: an average head turned until its points lie on those found."""
+"""Where a head looks, from 68 landmarks: an average head turned until its points lie on those found."""
 
 from __future__ import annotations
 

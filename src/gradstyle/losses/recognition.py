@@ -108,7 +108,7 @@ def recognition() -> Recognition:
     name = "dlib_face_recognition_resnet_model_v1.dat"
     path = Path(spec.origin).parent / "models" / name if spec and spec.origin else None
     if path is None or not path.is_file():
-        raise ValueError('dlib\'s face recognition network is not there: pip install "gradstyle[faces]"')
+        raise ValueError('dlib\'s face recognition network is not there: pip install "gradstyle[identity]"')
     return Recognition.open(path)
 
 

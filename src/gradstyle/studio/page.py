@@ -14,11 +14,12 @@ import gradio as gr
 from anyio import CapacityLimiter
 
 from ..photos import open_photo
+from ..photos.portraits import ASTRONAUT
 from .engine import Engine
 from .export import Outcome, write_batch, write_sweep
 from .memory import give_back
 from .pictures import THUMB, uri
-from .session import PORTRAIT, Session, Sessions, says
+from .session import Session, Sessions, says
 
 if TYPE_CHECKING:
     from .server import Limits
@@ -389,7 +390,7 @@ class Desk:
             session.open_generated(max(seed, FIRST_SEED))
 
     def _has_portrait(self, session: Session) -> bool:
-        return self.engine.bundle(session.bundle).domain.crop != "none" and PORTRAIT.is_file()
+        return self.engine.bundle(session.bundle).domain.crop != "none" and ASTRONAUT.is_file()
 
     def leave(self, request: gr.Request) -> None:
         self.sessions.rest(_who(request))
@@ -426,7 +427,7 @@ class Desk:
         kept = [self.engine.shelf.get(("made", session.bundle, seed), lambda s=seed: small(s)) for seed in seeds]  # type: ignore[misc]
         faces = [{"seed": seed, "uri": each, "says": f"Generated face {seed}"} for seed, each in zip(seeds, kept)]
         if self._has_portrait(session):
-            portrait = self.engine.shelf.get(("made", PORTRAIT_SEED), lambda: uri(open_photo(PORTRAIT), THUMB))
+            portrait = self.engine.shelf.get(("made", PORTRAIT_SEED), lambda: uri(open_photo(ASTRONAUT), THUMB))
             faces.insert(0, {"seed": PORTRAIT_SEED, "uri": portrait, "says": "Portrait of Eileen Collins (NASA)"})
         return {"faces": faces}
 

@@ -24,13 +24,13 @@ from ..photos import Photo, open_photo
 from ..photos.align import Aligned, Frame, align
 from ..photos.faces import Face, find_faces
 from ..photos.paste import Change, change_of, put
+from ..photos.portraits import ASTRONAUT
 from .engine import Engine
 from .pictures import SCREEN, THUMB, VIEW, plain_name, reduced, uri
 
 V = TypeVar("V")
 Amounts = Mapping[str, float]
 
-PORTRAIT = Path(__file__).parents[1] / "photos" / "portraits" / "eileen-collins.jpg"
 MOST_FACES = 20
 MOST_STEPS = 60  # that one can go back
 SHOWN_STEPS = 12
@@ -122,8 +122,8 @@ class Session:
     def open_portrait(self) -> None:
         """Start from the portrait that comes with the package."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        copy = Path(shutil.copy(PORTRAIT, self.folder / secrets.token_hex(8)))
-        self.open(copy, PORTRAIT.name)
+        copy = Path(shutil.copy(ASTRONAUT, self.folder / secrets.token_hex(8)))
+        self.open(copy, ASTRONAUT.name)
 
     def open_generated(self, seed: int) -> None:
         """Start from a face that nobody has."""

@@ -41,12 +41,18 @@ def meshes(pixels: Pixels, views: Sequence[View], any_side_up: bool = False) -> 
     """
     first = _look(pixels, views)
     if any_side_up:
-        first = [
-            max([each, *_look(pixels, view.other_sides)], key=lambda found: found[1]) if each[1] < CERTAIN else each
-            for view, each in zip(views, first)
-        ]
-    again = [View.around(points[:, :2], angle_of(*points[EYES, :2]), GROWN) for points, _ in first]
-    return [(points, 1 / (1 + math.exp(-logit))) for points, logit in _look(pixels, again, both=True)]
+        first = [each if each[1] >= CERTAIN else _turned(pixels, view, each) for view, each in zip(views, first)]
+    again = _look(pixels, [_around(points) for points, _ in first], both=True)
+    return [(points, 1 / (1 + math.exp(-logit))) for points, logit in again]
+
+
+def _turned(pixels: Pixels, view: View, upright: tuple[Points, float]) -> tuple[Points, float]:
+    points, _ = max([upright, *_look(pixels, view.other_sides)], key=lambda found: found[1])
+    return _look(pixels, [_around(points)])[0]  # it may still be off by half a quarter
+
+
+def _around(points: Points) -> View:
+    return View.around(points[:, :2], angle_of(*points[EYES, :2]), GROWN)
 
 
 def _look(pixels: Pixels, views: Sequence[View], both: bool = False) -> list[tuple[Points, float]]:
