@@ -16,7 +16,7 @@ from torch import Tensor
 from .bundles import Bundle, BundleError
 from .edits import Edit, Edits, combine
 from .methods import Inversion, Method
-from .photos import Aligned, Face, Paste, Photo, align, paste, to_image, to_photo
+from .photos import Aligned, Carrier, Carry, Face, Paste, Photo, align, legs_of, paste, put, to_image, to_photo
 
 if TYPE_CHECKING:
     from .photos.video import Options, Report, Tell
@@ -87,6 +87,7 @@ class Editor:
     ) -> Photo:
         """The whole photo with its faces edited, as large as it was; what the edit leaves alone, to the bit.
 
+        The photo is carried along the motion of the edit; `how` pastes the change between two renderings instead.
         `aligned` says that the photo itself is cut as the training photos were. No edits, or only zero ones, give the
         photo back.
         """
@@ -94,9 +95,24 @@ class Editor:
         if combine(wanted) is None:
             return photo
         for crop in self.crops(photo, face, aligned):
-            before, after = self.render_each(self.invert(crop), [(), wanted])
-            photo = paste(photo, crop, before, after, how or Paste())
+            inversion = self.invert(crop)
+            if how is None:
+                carry = self.carry(self.carrier(photo, crop, inversion), inversion, wanted)
+                photo = photo if carry is None else replace(photo, pixels=put(photo.pixels, crop.frame, carry))
+            else:
+                before, after = self.render_each(inversion, [(), wanted])
+                photo = paste(photo, crop, before, after, how)
         return replace(photo, edited=f"{_said(edits, wanted)} ({self.method}, {self.bundle.name})")
+
+    @torch.inference_mode()
+    def carrier(self, photo: Photo, crop: Aligned, inversion: Inversion) -> Carrier:
+        """A face of a photo, ready to be carried along any edit: what depends on the photo alone."""
+        return Carrier(photo, crop, self.render(inversion)[0])
+
+    @torch.inference_mode()
+    def carry(self, carrier: Carrier, inversion: Inversion, edits: Wanted) -> Carry | None:
+        """How edits carry the photo: `put(photo.pixels, crop.frame, carry)` does it. None where nothing changes."""
+        return carrier.along(legs_of(lambda entries: self.render_each(inversion, entries), self.find(edits)))
 
     def draw(self, photo: Photo, edits: Wanted = (), face: Which = "largest", aligned: bool = False) -> Photo:
         """What the generator draws of a face, edited, at its own size; without edits the reconstruction."""

@@ -26,12 +26,16 @@ class Edit:
     w: Tensor | None  # [codes, w_dim], or [1, w_dim]: the same for every code
     s: Tensor | None = None  # [style channels]
     generator: str = ""  # fingerprint; empty: of a generator not yet known
+    turns: bool = False  # a pose: it moves the head, and changes nothing else
+    footprint: Tensor | None = None  # [F, F] in 0 … 1: where in the crop it acts; none: nobody has measured
 
     def __post_init__(self) -> None:
         if self.w is None and self.s is None:
             raise ValueError(f"edit {self.name!r} holds no offset")
         if self.w is not None and self.w.ndim != 2:
             raise ValueError(f"edit {self.name!r}: an offset of W+ is [codes, w_dim], got {list(self.w.shape)}")
+        if self.footprint is not None and (self.footprint.ndim != 2 or len(self.footprint) != self.footprint.shape[1]):
+            raise ValueError(f"edit {self.name!r}: a footprint is a square, got {list(self.footprint.shape)}")
         if self.s is not None and self.s.ndim != 1:
             raise ValueError(f"edit {self.name!r}: an offset of S is [style channels], got {list(self.s.shape)}")
 
@@ -61,6 +65,8 @@ class Edit:
             _sum(self.w, other.w, both),
             _sum(self.s, other.s, both),
             self.generator or other.generator,
+            self.turns and other.turns,
+            _both_footprints(self.footprint, other.footprint),
         )
 
     def __sub__(self, other: Edit) -> Edit:
@@ -100,6 +106,11 @@ def _sum(a: Tensor | None, b: Tensor | None, both: str) -> Tensor | None:
     if a.shape[-1] != b.shape[-1] or (a.ndim == 2 and 1 not in (len(a), len(b)) and len(a) != len(b)):
         raise ValueError(f"{both} do not add: they move {list(a.shape)} and {list(b.shape)}")
     return torch.add(a, b.to(a.device, a.dtype))
+
+
+def _both_footprints(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Where either acts; not known where one is not."""
+    return None if a is None or b is None else torch.maximum(a, b)
 
 
 def _one_word(name: str) -> str:

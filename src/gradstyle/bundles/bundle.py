@@ -42,6 +42,8 @@ CONFIGS: dict[str, type] = {
 }
 BUNDLED = Path(__file__).parent / "bundled"  # what comes with the package
 PARTS = [*CONFIGS, "edits"]
+POSES = "pose"  # the group of sliders that turn heads
+FOOTPRINT = 32  # places along the side of an edit's footprint
 
 
 @dataclass
@@ -130,7 +132,13 @@ class Bundle:
             self._check_edits(str(file), read_shapes(file))
         state = self.state("edits", torch.float32)
         names = dict.fromkeys(key.rpartition("/")[0] for key in state)
-        return {n: Edit(n, state.get(f"{n}/w"), state.get(f"{n}/s"), self.fingerprint) for n in names}
+        sliders = self.sliders
+
+        def edit(name: str) -> Edit:
+            w, s, footprint = (state.get(f"{name}/{axis}") for axis in ("w", "s", "footprint"))
+            return Edit(name, w, s, self.fingerprint, name in sliders and sliders[name].group == POSES, footprint)
+
+        return {name: edit(name) for name in names}
 
     @property
     def sliders(self) -> dict[str, Slider]:
@@ -180,7 +188,8 @@ class Bundle:
         for name, edit in edits.items():
             if edit.generator and edit.generator != self.fingerprint:
                 raise BundleError(f"edit {name!r} is for generator {edit.generator}, this one is {self.fingerprint}")
-            state |= {f"{name}/{axis}": v for axis, v in (("w", edit.w), ("s", edit.s)) if v is not None}
+            parts = ("w", edit.w), ("s", edit.s), ("footprint", edit.footprint)
+            state |= {f"{name}/{axis}": value for axis, value in parts if value is not None}
         self._parts.pop("edits", None)
         if state:
             self._check_edits(f"bundle {self.name!r}", state)
@@ -292,7 +301,11 @@ class Bundle:
         config = self.config("generator")
         with blueprint():
             channels = sum(Generator(config).style_widths)
-        fitting = {"w": ([1, config.w_dim], [config.codes, config.w_dim]), "s": ([channels],)}
+        fitting = {
+            "w": ([1, config.w_dim], [config.codes, config.w_dim]),
+            "s": ([channels],),
+            "footprint": ([FOOTPRINT, FOOTPRINT],),
+        }
         for key, like in shapes.items():
             name, _, axis = key.rpartition("/")
             if not name or len(name) > 80 or not name.isprintable() or name != name.strip() or set(name) & set("/,="):

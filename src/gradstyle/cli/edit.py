@@ -46,7 +46,7 @@ PASS = 1400  # milliseconds from one end of a moving sweep to the other
 
 
 class Detail(str, Enum):
-    auto, keep, crop = "auto", "keep", "crop"
+    move, auto, keep, crop = "move", "auto", "keep", "crop"
 
 
 def edit(
@@ -66,10 +66,10 @@ def edit(
     detail: Annotated[
         Detail,
         typer.Option(
-            help="auto: add the change to the photo, and put the crop itself where structure moved. "
-            "keep: add it everywhere. crop: put the crop everywhere."
+            help="move: carry the photo along the edit's motion. auto: add the change between two renderings to the "
+            "photo, and put the crop itself where structure moved. keep: add it everywhere. crop: put the crop."
         ),
-    ] = Detail.auto,
+    ] = Detail.move,
     bare: Annotated[
         bool, typer.Option("--bare", help="Write the crop as the generator draws it, not the photo.")
     ] = False,
@@ -152,7 +152,7 @@ def _edited(
 
     if bare:
         return editor.draw(picture, text, which, aligned)
-    return editor.edit(picture, text, which, aligned, Paste(detail=detail.value))
+    return editor.edit(picture, text, which, aligned, None if detail is Detail.move else Paste(detail.value))
 
 
 def _loaded(bundle: str, method: str | None, device: str | None, text: str, beyond: bool) -> Editor:

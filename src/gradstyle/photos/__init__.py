@@ -1,15 +1,20 @@
 """Photos in and out: any picture file, its faces, their crops, and the edit pasted back into the whole."""
 
 from .align import Aligned, Frame, align, aligned_by, frame_of
+from .carry import Carrier, Carry, legs_of, put_carried
 from .faces import Face, face_at, find_faces
 from .mediapipe import person_mask
-from .paste import Paste, paste
+from .motion import Motion, motion_along
+from .paste import Paste, paste, put
 from .photo import Photo, check_picture_name, contact_sheet, open_photo, save_image, to_image, to_photo, write_picture
 
 __all__ = [
     "Aligned",
+    "Carrier",
+    "Carry",
     "Face",
     "Frame",
+    "Motion",
     "Paste",
     "Photo",
     "align",
@@ -19,9 +24,13 @@ __all__ = [
     "face_at",
     "find_faces",
     "frame_of",
+    "legs_of",
+    "motion_along",
     "open_photo",
     "paste",
     "person_mask",
+    "put",
+    "put_carried",
     "save_image",
     "to_image",
     "to_photo",

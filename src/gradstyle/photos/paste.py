@@ -24,12 +24,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
 from .align import Aligned, Frame
+from .carry import Carry, put_carried
 from .faces import Face, Points
+from .outline import hull
 from .photo import Photo
 
 Detail = Literal["auto", "keep", "crop"]
@@ -136,16 +137,18 @@ def _outlines(aligned: Aligned, face: Face, side: int, how: Paste) -> tuple[Tens
     if key not in known:
         points = aligned.frame.to_crop(face.landmarks, side)
         raised = points[17:27] + (points[27] - points[8]) * how.forehead  # the brows; there may be a fringe, or a hat
-        both = (_hull(each, side) for each in (points, np.concatenate([points, raised])))
+        both = (hull(each, side) for each in (points, np.concatenate([points, raised])))
         inside, with_forehead = (_blurred(each, how.feather * side) for each in both)
         known[key] = inside, with_forehead
     return known[key]
 
 
 def put(
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], frame: Frame, change: Change
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], frame: Frame, change: Change | Carry
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """A photo's pixels with a change under a frame, band by band: the memory that it takes hardly grows with them."""
+    if isinstance(change, Carry):
+        return put_carried(pixels, frame, change)
     maps = torch.cat([change.add, change.fade, change.mask])[None]
     if frame.side < maps.shape[-1]:  # no aliases
         maps = F.interpolate(maps, size=2 * (max(1, ceil(frame.side)),), mode="area")
@@ -185,32 +188,6 @@ def _levels(image: Tensor) -> Tensor:
 def _seen(change: Tensor) -> Tensor:
     """How much of a change a person sees, [1, 1, S, S] in levels: single pixels of it are noise."""
     return _blurred(change, change.shape[-1] / 96).abs().amax(dim=1, keepdim=True)
-
-
-def _hull(points: Points, side: int) -> Tensor:
-    """The hull of points, filled, [1, 1, side, side]."""
-    points = _convex(points)
-    finer = 4
-    drawn = Image.new("L", (side * finer, side * finer))
-    ImageDraw.Draw(drawn).polygon([((x + 0.5) * finer, (y + 0.5) * finer) for x, y in points.tolist()], fill=255)
-    return torch.from_numpy(np.array(drawn.reduce(finer), np.float32))[None, None] / 255
-
-
-def _convex(points: Points) -> Points:
-    """The corners of the convex hull, in order: Andrew's chains."""
-    ordered = sorted(map(tuple, points.tolist()))
-
-    def chain(points: list[tuple[float, ...]]) -> list[tuple[float, ...]]:
-        kept: list[tuple[float, ...]] = []
-        for x, y in points:
-            while len(kept) > 1 and (kept[-1][0] - kept[-2][0]) * (y - kept[-2][1]) <= (kept[-1][1] - kept[-2][1]) * (
-                x - kept[-2][0]
-            ):
-                kept.pop()
-            kept.append((x, y))
-        return kept[:-1]
-
-    return np.array(chain(ordered) + chain(ordered[::-1]))
 
 
 def _inside(photo: Photo, aligned: Aligned, side: int, border: float) -> Tensor:

@@ -1,0 +1,362 @@
+"""A photo is moved, not redrawn: an edit carries it along the motion between the generator's own pictures.
+
+What a small generator knows well is where things go; what a photo knows is what they look like. So the photo is
+carried along the motion from the rendering without the edit to the edited one, what motion does not explain of their
+difference is added, and only what was not to be seen before comes from the generator, in the photo's own colours.
+
+    photo ── registered ── G(w) ══ motion ══ G(w') ── registered ── edited photo
+
+All of it is found on the crop, and goes on beyond it, dying out, over head and hair. A person is a layer of their
+own: they move before a wall that stays, and what comes free behind them goes on as the wall beside it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, log2
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..edits import Edit, Edits, combine
+from .align import Aligned, Frame, cut
+from .framing import Pixels
+from .mediapipe import person_mask
+from .motion import Motion, blurred, flow, motion_along, sampled, step_between
+from .outline import face_outline
+from .photo import Photo
+
+WORKING = 120  # pixels of the crop's side at which motion and tone are found, for generators of up to 64 px
+MARGIN = 0.3  # of the crop's side that is added on each side of it: what an edit may move there
+STEPS = 6  # renderings on the way of an edit: neighbours differ by a pixel or two
+BAND = 1 << 19  # pixels of a photo that are put at once
+
+
+@dataclass(frozen=True)
+class Carrying:
+    """How a photo is carried. Lengths are shares of the crop's side, levels are of 255."""
+
+    alike: tuple[float, float] = (0.2, 0.6)  # correlation with the photo from which a rendering is believed, and fully
+    alike_noise: float = 60.0  # variance that counts as none: flat skin is alike
+    around: float = 0.05  # deviation of the neighbourhood in which two pictures are compared
+    stays: tuple[float, float] = (0.0, 0.4)  # share of a place's structure with which it is new, and is the old
+    stays_noise: float = 100.0
+    light: float = 0.15  # deviation: what changes more slowly than that over a face is light, and no edit's meaning
+    colour: float = 0.07  # deviation of the neighbourhood whose colours new parts take
+    spread: tuple[float, ...] = (0.25, 0.125, 0.062, 0.031)  # deviations over which motion goes on beyond the face
+    still: tuple[float, float] = (0.0006, 0.002)  # motion below the first is none, above the second is all
+    wall: float = 0.02  # by which the person is dilated: beyond it nothing changes but in poses
+
+
+CARRYING = Carrying()
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A part of an edit: the renderings on its way, and how it acts."""
+
+    path: Tensor  # [K + 1, 3, S, S] in [−1, 1], from what was there before
+    turns: bool = False  # a pose: the head moves, its look does not change
+    footprint: Tensor | None = None  # [F, F] in 0 … 1: where in the crop the edit acts; none: all over the face
+
+
+def legs_of(render: Callable[[Sequence[Edits]], Tensor], edits: Edits, steps: int = STEPS) -> list[Leg]:
+    """The legs of some edits: first what changes a face's look, then what turns it.
+
+    `render` gives a picture [entries, 3, S, S] for each entry of a list of edits; all are drawn in one batch.
+    """
+    every = [edit for edit in ([edits] if isinstance(edits, Edit) else edits) if edit]
+    look = combine([edit for edit in every if not edit.turns])
+    pose = combine([edit for edit in every if edit.turns])
+    parts = [step / steps for step in range(1, steps + 1)]
+    entries: list[Edits] = [()]
+    entries += [part * look for part in parts] if look else []
+    entries += [[*([look] if look else []), part * pose] for part in parts] if pose else []
+    drawn = render(entries)
+    legs = [Leg(drawn[: steps + 1], footprint=look.footprint)] if look else []
+    return [*legs, Leg(drawn[-steps - 1 :], turns=True)] if pose else legs
+
+
+@dataclass(frozen=True, eq=False)
+class Carry:
+    """What becomes of a photo under a frame that reaches MARGIN beyond the crop. Maps are [1, C, S, S]."""
+
+    motion: Motion  # from the edited photo to the photo
+    tone: Tensor  # levels that are added to what is moved
+    fresh: Tensor  # levels of what was not to be seen before
+    shown: Tensor  # 1 where the photo shows it, 0 where `fresh` takes its place
+    person: Tensor  # of the photo
+    wall: Tensor  # levels: the photo without the person
+
+
+class Carrier:
+    """A photo's face, ready to be carried along any edit: all that depends on photo and reconstruction is kept."""
+
+    def __init__(self, photo: Photo, aligned: Aligned, plain: Tensor, how: Carrying = CARRYING) -> None:
+        """`plain` is the rendering without edits, [3, S, S] in [−1, 1]."""
+        self.how = how
+        self.side = WORKING if plain.shape[-1] <= 64 else WORKING * 4 // 3
+        self.margin = round(MARGIN * self.side)
+        self.whole = self.side + 2 * self.margin
+        around = reaching(aligned.frame)
+        self.photo = _levels(cut(photo.pixels, aligned.frame, self.side))
+        scene = cut(photo.pixels, around, 256)
+        if aligned.face is None:  # no portrait: everything may move
+            self.person = torch.ones(1, 1, self.whole, self.whole)
+            self.face = torch.ones(1, 1, self.side, self.side)
+        else:
+            self.person = F.interpolate(person_mask(scene), (self.whole, self.whole), mode="bilinear")
+            self.face = face_outline(aligned.frame.to_crop(aligned.face.landmarks, self.side), self.side)
+        self.wall = continued(_levels(cut(photo.pixels, around, self.whole)), 1 - self.person)
+        self.plain = self._rendering(plain[None])
+        inside = self._inside(self.person)
+        self.registration = flow(
+            _plainly(self.photo), _plainly(self.plain), window=4 / 128, levels=4, rounds=5, flat=30.0,
+            weight=inside + 0.05,
+        )  # fmt: skip
+        self.alike = self._likeness(self.photo, sampled(self.plain, self.registration))
+
+    def along(self, legs: Sequence[Leg]) -> Carry | None:
+        """What the legs of an edit make of the photo, one after the other; none where nothing changes."""
+        result = None
+        for leg in legs:
+            if torch.equal(leg.path[0], leg.path[-1]):
+                continue
+            step = self._leg(leg)
+            result = step if result is None else _after(result, step)
+        return result
+
+    def _leg(self, leg: Leg) -> Carry:
+        how, side = self.how, self.side
+        path = self._rendering(leg.path)
+        before, after = path[:1], path[-1:]
+        found = motion_along(path / 127.5 - 1)
+        moved = self._in_the_photo(found.offset)
+        # Motion is read where the photo shows a face that the rendering knows, and goes on beyond it.
+        sure = sampled(self.face * (self.alike + 0.05), moved) * (
+            sampled(found.visible, sampled(self.registration, moved)) + 0.03
+        )
+        acts = self._acts(leg.footprint)
+        spread = self._spread(moved, sure)
+        if not leg.turns:
+            spread = spread * self._outer(blurred(step_between(acts, 0.03, 0.15), 0.05 * side))
+            spread = spread * step_between(blurred(self.person, how.wall * side), 0.05, 0.3)
+        spread = spread * step_between(spread.norm(dim=1, keepdim=True), *how.still)
+        scale = self.whole / side
+        motion = Motion(spread / scale, torch.ones_like(spread[:, :1]))
+        nothing = torch.zeros_like(self.wall)
+        if leg.turns:
+            return Carry(motion, nothing, nothing, torch.ones_like(self.person), self.person, self.wall)
+        offset = self._inside(spread)
+        here = sampled(self.registration, offset)  # of each place of the edited photo, in the edited rendering
+        new = sampled(after, here)
+        old = sampled(before, offset + here)
+        photo = sampled(self.photo, offset)
+        alike = self._likeness(photo, old)
+        face = blurred(sampled(self.face, offset), 0.02 * side)
+        acts = step_between(acts, 0.12, 0.4)
+        shown = 1 - face * acts * alike * (1 - self._stays(old, new) * sampled(found.visible, here))
+        tone = new - old
+        weight = sampled(self.face, offset) + 1e-3
+        tone = tone - blurred(tone * weight, how.light * side) / blurred(weight, how.light * side)
+        tone = tone * face * blurred(alike, 0.012 * side) * acts * self._edge()
+        shown = 1 - self._edge() * (1 - blurred(shown, 0.008 * side))
+        missing = photo + tone - new
+        fresh = new + blurred(missing * shown, how.colour * side) / (blurred(shown, how.colour * side) + 1e-3)
+        maps = (self._outer(tone), self._outer(fresh), self._outer(shown))
+        return Carry(motion, *maps, self.person, self.wall)
+
+    # ---- parts
+
+    def _rendering(self, images: Tensor) -> Tensor:
+        """Renderings [N, 3, S, S] in [−1, 1], in levels at the working size."""
+        levels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
+        if levels.shape[-1] >= self.side:
+            return F.interpolate(levels, (self.side, self.side), mode="area")
+        return F.interpolate(levels, (self.side, self.side), mode="bicubic")
+
+    def _in_the_photo(self, offset: Tensor) -> Tensor:
+        """A motion of renderings as one of the photo, which lies a little beside its rendering.
+
+        A place x of the edited photo is y = x + r(p) in the edited rendering, which was q = y + m(y) in the plain one,
+        which is the photo's place p with p + r(p) = q.
+        """
+        moved = torch.zeros_like(offset)
+        for _ in range(6):
+            here = sampled(self.registration, moved)
+            moved = here + sampled(offset, here) - sampled(self.registration, moved)
+        return moved
+
+    def _spread(self, offset: Tensor, sure: Tensor) -> Tensor:
+        """An offset of the crop over all that is carried, as its sure places say; far from them it is none."""
+        offset, sure = self._outer(offset), F.pad(sure, (self.margin,) * 4)
+        total = torch.zeros_like(offset)
+        for deviation in self.how.spread:
+            near = blurred(sure, deviation * self.side)
+            mean = blurred(offset * sure, deviation * self.side) / (near + 1e-5)
+            total = total + step_between(near, 0, 0.35) * (mean - total)
+        near = blurred(sure, 0.016 * self.side)
+        mean = blurred(offset * sure, 0.016 * self.side) / (near + 1e-5)
+        return total + step_between(near, 0, 0.9) * (mean - total)
+
+    def _likeness(self, photo: Tensor, rendering: Tensor) -> Tensor:
+        """How surely a rendering shows what the photo shows, in 0 … 1: their correlation around each place."""
+
+        def around(x: Tensor) -> Tensor:
+            return blurred(x, self.how.around * self.side)
+
+        a, b = (around(x.mean(dim=1, keepdim=True)) for x in (photo, rendering))
+        a, b = photo.mean(dim=1, keepdim=True) - a, rendering.mean(dim=1, keepdim=True) - b
+        noise = self.how.alike_noise
+        both = (around(a * b) + noise) / ((around(a * a) + noise) * (around(b * b) + noise)).sqrt()
+        return step_between(both, *self.how.alike)
+
+    def _stays(self, old: Tensor, new: Tensor) -> Tensor:
+        """Which share of a place's structure an edit leaves: where it goes, the photo's would be stale."""
+        deviation, noise = 0.03 * self.side, self.how.stays_noise
+        old, new = old - blurred(old, deviation), new - blurred(new, deviation)
+
+        def around(x: Tensor) -> Tensor:
+            return blurred(x.mean(dim=1, keepdim=True), deviation)
+
+        return step_between((around(old * new) + noise) / (around(old * old) + noise), *self.how.stays)
+
+    def _acts(self, footprint: Tensor | None) -> Tensor:
+        if footprint is None:
+            return torch.ones(1, 1, self.side, self.side)
+        return F.interpolate(footprint[None, None].float(), (self.side, self.side), mode="bilinear")
+
+    def _edge(self) -> Tensor:
+        """1 in the crop, falling to 0 at its edges."""
+        place = (torch.arange(self.side) + 0.5) / self.side
+        ramp = step_between(torch.minimum(place, 1 - place), 0, 0.08)
+        return torch.minimum(ramp[:, None], ramp[None])[None, None]
+
+    def _outer(self, x: Tensor) -> Tensor:
+        return F.pad(x, (self.margin,) * 4, "replicate")
+
+    def _inside(self, x: Tensor) -> Tensor:
+        return x[..., self.margin : self.margin + self.side, self.margin : self.margin + self.side]
+
+
+def reaching(frame: Frame) -> Frame:
+    """The frame of a crop, with its margin."""
+    corner = frame.corner - MARGIN * (frame.across + frame.down)
+    return Frame(corner, frame.across * (1 + 2 * MARGIN), frame.down * (1 + 2 * MARGIN))
+
+
+def put_carried(pixels: Pixels, frame: Frame, carry: Carry) -> Pixels:
+    """A photo's pixels with what `carry` makes of them, under the crop's frame; what does not change, to the bit."""
+    around = reaching(frame)
+    maps = torch.cat(
+        [carry.motion.offset, carry.tone, carry.fresh, carry.shown, carry.person, carry.wall], dim=1
+    )  # [1, 13, S, S]
+    reach = blurred(carry.motion.offset.norm(dim=1, keepdim=True), 2.0)
+    changed = (reach * around.side > 0.02) | (carry.tone.abs().amax(1, True) > 0.2) | (carry.shown < 0.999)
+    out, (height, width) = pixels.copy(), pixels.shape[:2]
+    left, top, right, bottom = _bounds(around, changed[0, 0], width, height)
+    if right <= left or bottom <= top:
+        return out
+    mask = F.max_pool2d(changed.float(), 3, stride=1, padding=1)
+    into = np.linalg.inv(np.stack([around.across, around.down]))
+    turn = torch.from_numpy(np.stack([around.across, around.down])).float()  # shares of the frame to pixels
+    rows = max(1, BAND // max(1, right - left))
+    x = torch.arange(left, right, dtype=torch.float64)
+    for first in range(top, bottom, rows):
+        last = min(first + rows, bottom)
+        y = torch.arange(first, last, dtype=torch.float64)
+        unit = torch.stack(
+            [(x[None] - around.corner[0]) * into[0, k] + (y[:, None] - around.corner[1]) * into[1, k] for k in (0, 1)],
+            dim=-1,
+        ).float()  # [rows, columns, 2]
+        grid = (2 * unit - 1)[None]
+        active = F.grid_sample(mask, grid, "nearest", "zeros", align_corners=False)[0, 0] > 0
+        if not bool(active.any()):
+            continue
+        fields = F.grid_sample(maps, grid, "bilinear", "border", align_corners=False)
+        offset = fields[0, :2].permute(1, 2, 0)  # shares of the frame
+        moved = _moved(pixels, first, left, offset @ turn)
+        before = F.grid_sample(carry.person, grid + 2 * offset[None], "bilinear", "border", align_corners=False)
+        there = out[first:last, left:right]
+        old = torch.from_numpy(there.transpose(2, 0, 1).copy()).float()[None]
+        tone, fresh, shown, person, wall = fields[:, 2:].split([3, 3, 1, 1, 3], dim=1)
+        front = shown * (moved + tone) + (1 - shown) * fresh
+        # Where the person was and is no more, the wall; at a soft edge that stays, the photo as it is.
+        free = ((person - before) / (person + 0.05)).clamp(0, 1)
+        new = before * front + (1 - before) * (old + free * (wall - old))
+        new = torch.where(active, new.round().clamp(0, 255), old)[0].to(torch.uint8)
+        there[:] = new.numpy().transpose(1, 2, 0)
+    return out
+
+
+def continued(picture: Tensor, known: Tensor) -> Tensor:
+    """A picture [1, C, S, S] whose unknown places go on as the known ones beside them do: coarse where far."""
+    known = step_between(known, 0.9, 1.0)
+    if not bool((known > 0).any()):
+        return picture
+    size = 2 ** ceil(log2(picture.shape[-1]))
+    kept = [F.interpolate(x, (size, size), mode="bilinear") for x in (picture * known, known)]
+    levels = [kept]
+    while levels[-1][0].shape[-1] > 1:
+        levels.append([F.avg_pool2d(x, 2) for x in levels[-1]])
+    total = levels[-1][0] / levels[-1][1].clamp_min(1e-6)
+    for colour, share in reversed(levels[:-1]):
+        total = F.interpolate(total, scale_factor=2, mode="bilinear")
+        total = blurred(total, 1.0)
+        sure = (share * 4).clamp(0, 1)
+        total = total + sure * (colour / share.clamp_min(1e-6) - total)
+    return F.interpolate(total, picture.shape[-2:], mode="area")
+
+
+# ---- parts
+
+
+def _after(first: Carry, then: Carry) -> Carry:
+    """Two legs as one: what the first made is carried along the second's motion."""
+
+    def along(x: Tensor) -> Tensor:
+        return then.motion.carry(x)
+
+    shown = then.shown * along(first.shown)
+    fresh = torch.where(then.shown < along(first.shown), then.fresh, along(first.fresh))
+    return Carry(first.motion.then(then.motion), along(first.tone) + then.tone, fresh, shown, then.person, then.wall)
+
+
+def _moved(pixels: Pixels, top: int, left: int, offset: Tensor) -> Tensor:
+    """The photo [1, 3, rows, columns] at the places of a band from (left, top) on, moved by pixels [rows, columns, 2]."""
+    height, width = pixels.shape[:2]
+    rows, columns = offset.shape[:2]
+    x = torch.arange(left, left + columns) + offset[..., 0]
+    y = torch.arange(top, top + rows)[:, None] + offset[..., 1]
+    x0, x1 = (int(v) for v in (x.min().floor() - 2, x.max().ceil() + 3))
+    y0, y1 = (int(v) for v in (y.min().floor() - 2, y.max().ceil() + 3))
+    x0, y0, x1, y1 = max(0, min(x0, width - 1)), max(0, min(y0, height - 1)), min(width, x1), min(height, y1)
+    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+    part = torch.from_numpy(pixels[y0:y1, x0:x1].transpose(2, 0, 1).copy())[None].float()
+    grid = torch.stack([(x - x0 + 0.5) * 2 / (x1 - x0) - 1, (y - y0 + 0.5) * 2 / (y1 - y0) - 1], dim=-1)[None]
+    return F.grid_sample(part, grid, "bicubic", "border", align_corners=False)
+
+
+def _bounds(frame: Frame, mask: Tensor, width: int, height: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a part of the photo that holds all of a mask [S, S]."""
+    rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+    if not len(rows):
+        return 0, 0, 0, 0
+    (x0, x1), (y0, y1) = ((float(v[0]) - 2, float(v[-1]) + 2) for v in (columns, rows))
+    corners = frame.to_photo(np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]]), mask.shape[-1])
+    (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
+    return max(0, int(left)), max(0, int(top)), min(width, int(right)), min(height, int(bottom))
+
+
+def _levels(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float()
+
+
+def _plainly(image: Tensor) -> Tensor:
+    """Structure alone, [N, 1, S, S]: neither light nor contrast, which a reconstruction misses."""
+    grey, around = image.mean(dim=1, keepdim=True), image.shape[-1] / 16
+    apart = grey - blurred(grey, around)
+    return 40 * apart / (blurred(apart.square(), around) + 9).sqrt()
