@@ -107,7 +107,7 @@ class Editor:
     @torch.inference_mode()
     def carrier(self, photo: Photo, crop: Aligned, inversion: Inversion) -> Carrier:
         """A face of a photo, ready to be carried along any edit: what depends on the photo alone."""
-        return Carrier(photo, crop, self.render(inversion)[0])
+        return Carrier.of(photo, crop, self.render(inversion)[0])
 
     @torch.inference_mode()
     def carry(self, carrier: Carrier, inversion: Inversion, edits: Wanted) -> Carry | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,7 +77,7 @@ def show(name: str, device: str | None = None) -> Shown:
     from ..bundles import Bundle
     from ..editor import Editor
     from ..encoder.e4e import fit
-    from ..photos import align, paste
+    from ..photos import align
     from ..photos.portraits import ABOUT, astronaut
 
     photo = astronaut()
@@ -101,11 +101,7 @@ def show(name: str, device: str | None = None) -> Shown:
             following = time.perf_counter() - began
         methods[method] = list(editor.render_each(inversion, wanted).cpu())
         if len(methods) == 1:
-            before = methods[method][0]
-            for caption, after in zip(edits, methods[method][1:]):
-                photos[caption] = replace(
-                    paste(photo, crop, before, after), edited=f"{caption} ({method}, {opened.name})"
-                )
+            photos = {caption: editor.edit(photo, amounts) for caption, amounts in edits.items()}
             generator = opened.generator(device=editor.device)
             with torch.inference_mode():
                 faces = generator(generator.sample(GENERATED, TRUNCATION, SEED)).clamp(-1, 1)

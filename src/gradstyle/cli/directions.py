@@ -280,6 +280,25 @@ def name(
     say(f"{called}: {component}, from {low:+g} to {high:+g}, in {target}")
 
 
+@app.command("footprints", cls=Command)
+def footprints(
+    bundle: BundleOption = "faces",
+    out: IntoOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Measure where each edit acts, over random faces, and keep it with the edit: nothing is pasted elsewhere.
+
+    gradstyle directions footprints --bundle faces --out faces-2
+    """
+    from ..directions.footprint import put_footprints
+
+    opened, target = _open(bundle, out, force)
+    with errors.status("measuring footprints") as status:
+        put_footprints(opened, lambda name: status.update(f"measuring the footprint of {name}"))
+    _save(opened, target)
+    say(f"{', '.join(opened.edits)}: footprints measured, in {target}")
+
+
 @app.command("from-photos", cls=Command)
 def from_photos(
     called: Annotated[str, typer.Argument(metavar="NAME", help="What the photos of the first folder have.")],

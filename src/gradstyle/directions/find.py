@@ -16,6 +16,7 @@ from ..stylegan2 import Generator
 from . import bench as benches
 from .bench import Bench, bench_of
 from .boundary import SHARE, boundary, choose_given, conditioned, gains
+from .footprint import footprint_of
 from .layers import KEPT, choose_layers, layer_effects, on_layers
 from .report import Report, Thresholds, measure
 from .samples import SAMPLES, Meter, Samples, score_samples
@@ -125,7 +126,13 @@ def find(
         report.accuracy, report.given = own.accuracy, chosen
         watched = [w.attribute for w in asked if w.attribute != wish.attribute]
         edit, slider = settle(bench, generator.config.codes, drawn, direction, report, watched, layers, kept, limits)
-        found.edits[wish.name] = replace(edit, generator=bundle.fingerprint)
+        turns = wish.attribute.lower() in POSE
+        found.edits[wish.name] = replace(
+            edit,
+            generator=bundle.fingerprint,
+            turns=turns,
+            footprint=None if turns else footprint_of(generator, edit, slider),
+        )
         found.reports[wish.name] = report.to_json()
         if slider is not None:
             found.sliders[wish.name] = slider

@@ -92,32 +92,45 @@ class Carry:
     wall: Tensor  # levels: the photo without the person
 
 
+@dataclass(frozen=True, eq=False)
 class Carrier:
-    """A photo's face, ready to be carried along any edit: all that depends on photo and reconstruction is kept."""
+    """A photo's face, ready to be carried along any edit: all that depends on photo and reconstruction alone."""
 
-    def __init__(self, photo: Photo, aligned: Aligned, plain: Tensor, how: Carrying = CARRYING) -> None:
+    how: Carrying
+    photo: Tensor  # the crop, [1, 3, side, side] in levels, as all that follows
+    plain: Tensor  # the rendering without edits
+    face: Tensor  # [1, 1, side, side]
+    person: Tensor  # [1, 1, whole, whole]: the crop and its margin
+    wall: Tensor  # [1, 3, whole, whole]
+    registration: Tensor  # [1, 2, side, side]: where each place of the photo is in the rendering, less where it is
+    alike: Tensor  # [1, 1, side, side]: how surely the rendering shows what the photo shows
+
+    @classmethod
+    def of(cls, photo: Photo, aligned: Aligned, plain: Tensor, how: Carrying = CARRYING) -> Carrier:
         """`plain` is the rendering without edits, [3, S, S] in [−1, 1]."""
-        self.how = how
-        self.side = WORKING if plain.shape[-1] <= 64 else WORKING * 4 // 3
-        self.margin = round(MARGIN * self.side)
-        self.whole = self.side + 2 * self.margin
+        side = WORKING if plain.shape[-1] <= 64 else WORKING * 4 // 3
+        whole = side + 2 * round(MARGIN * side)
         around = reaching(aligned.frame)
-        self.photo = _levels(cut(photo.pixels, aligned.frame, self.side))
-        scene = cut(photo.pixels, around, 256)
-        if aligned.face is None:  # no portrait: everything may move
-            self.person = torch.ones(1, 1, self.whole, self.whole)
-            self.face = torch.ones(1, 1, self.side, self.side)
-        else:
-            self.person = F.interpolate(person_mask(scene), (self.whole, self.whole), mode="bilinear")
-            self.face = face_outline(aligned.frame.to_crop(aligned.face.landmarks, self.side), self.side)
-        self.wall = continued(_levels(cut(photo.pixels, around, self.whole)), 1 - self.person)
-        self.plain = self._rendering(plain[None])
-        inside = self._inside(self.person)
-        self.registration = flow(
-            _plainly(self.photo), _plainly(self.plain), window=4 / 128, levels=4, rounds=5, flat=30.0,
-            weight=inside + 0.05,
-        )  # fmt: skip
-        self.alike = self._likeness(self.photo, sampled(self.plain, self.registration))
+        crop, rendering = _levels(cut(photo.pixels, aligned.frame, side)), _rendering(plain[None], side)
+        person, face = torch.ones(1, 1, whole, whole), torch.ones(1, 1, side, side)
+        if aligned.face is not None:  # without one, everything may move
+            person = F.interpolate(person_mask(cut(photo.pixels, around, 256)), (whole, whole), mode="bilinear")
+            face = face_outline(aligned.frame.to_crop(aligned.face.landmarks, side), side)
+        wall = continued(_levels(cut(photo.pixels, around, whole)), 1 - person)
+        registration = flow(
+            _plainly(crop), _plainly(rendering), levels=4, rounds=5, flat=30.0, weight=_inside(person, side) + 0.05
+        )
+        alike = _likeness(crop, sampled(rendering, registration), how)
+        return cls(how, crop, rendering, face, person, wall, registration, alike)
+
+    @property
+    def side(self) -> int:
+        """Pixels of the crop's side, at which motion and tone are found."""
+        return self.photo.shape[-1]
+
+    @property
+    def margin(self) -> int:
+        return (self.person.shape[-1] - self.side) // 2
 
     def along(self, legs: Sequence[Leg]) -> Carry | None:
         """What the legs of an edit make of the photo, one after the other; none where nothing changes."""
@@ -131,7 +144,7 @@ class Carrier:
 
     def _leg(self, leg: Leg) -> Carry:
         how, side = self.how, self.side
-        path = self._rendering(leg.path)
+        path = _rendering(leg.path, side)
         before, after = path[:1], path[-1:]
         found = motion_along(path / 127.5 - 1)
         moved = self._in_the_photo(found.offset)
@@ -145,17 +158,16 @@ class Carrier:
             spread = spread * self._outer(blurred(step_between(acts, 0.03, 0.15), 0.05 * side))
             spread = spread * step_between(blurred(self.person, how.wall * side), 0.05, 0.3)
         spread = spread * step_between(spread.norm(dim=1, keepdim=True), *how.still)
-        scale = self.whole / side
-        motion = Motion(spread / scale, torch.ones_like(spread[:, :1]))
+        motion = Motion(spread * side / self.person.shape[-1], torch.ones_like(spread[:, :1]))
         nothing = torch.zeros_like(self.wall)
         if leg.turns:
             return Carry(motion, nothing, nothing, torch.ones_like(self.person), self.person, self.wall)
-        offset = self._inside(spread)
+        offset = _inside(spread, side)
         here = sampled(self.registration, offset)  # of each place of the edited photo, in the edited rendering
         new = sampled(after, here)
         old = sampled(before, offset + here)
         photo = sampled(self.photo, offset)
-        alike = self._likeness(photo, old)
+        alike = _likeness(photo, old, how)
         face = blurred(sampled(self.face, offset), 0.02 * side)
         acts = step_between(acts, 0.12, 0.4)
         shown = 1 - face * acts * alike * (1 - self._stays(old, new) * sampled(found.visible, here))
@@ -170,13 +182,6 @@ class Carrier:
         return Carry(motion, *maps, self.person, self.wall)
 
     # ---- parts
-
-    def _rendering(self, images: Tensor) -> Tensor:
-        """Renderings [N, 3, S, S] in [−1, 1], in levels at the working size."""
-        levels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
-        if levels.shape[-1] >= self.side:
-            return F.interpolate(levels, (self.side, self.side), mode="area")
-        return F.interpolate(levels, (self.side, self.side), mode="bicubic")
 
     def _in_the_photo(self, offset: Tensor) -> Tensor:
         """A motion of renderings as one of the photo, which lies a little beside its rendering.
@@ -202,18 +207,6 @@ class Carrier:
         mean = blurred(offset * sure, 0.016 * self.side) / (near + 1e-5)
         return total + step_between(near, 0, 0.9) * (mean - total)
 
-    def _likeness(self, photo: Tensor, rendering: Tensor) -> Tensor:
-        """How surely a rendering shows what the photo shows, in 0 … 1: their correlation around each place."""
-
-        def around(x: Tensor) -> Tensor:
-            return blurred(x, self.how.around * self.side)
-
-        a, b = (around(x.mean(dim=1, keepdim=True)) for x in (photo, rendering))
-        a, b = photo.mean(dim=1, keepdim=True) - a, rendering.mean(dim=1, keepdim=True) - b
-        noise = self.how.alike_noise
-        both = (around(a * b) + noise) / ((around(a * a) + noise) * (around(b * b) + noise)).sqrt()
-        return step_between(both, *self.how.alike)
-
     def _stays(self, old: Tensor, new: Tensor) -> Tensor:
         """Which share of a place's structure an edit leaves: where it goes, the photo's would be stale."""
         deviation, noise = 0.03 * self.side, self.how.stays_noise
@@ -237,9 +230,6 @@ class Carrier:
 
     def _outer(self, x: Tensor) -> Tensor:
         return F.pad(x, (self.margin,) * 4, "replicate")
-
-    def _inside(self, x: Tensor) -> Tensor:
-        return x[..., self.margin : self.margin + self.side, self.margin : self.margin + self.side]
 
 
 def reaching(frame: Frame) -> Frame:
@@ -282,7 +272,7 @@ def put_carried(pixels: Pixels, frame: Frame, carry: Carry) -> Pixels:
         before = F.grid_sample(carry.person, grid + 2 * offset[None], "bilinear", "border", align_corners=False)
         there = out[first:last, left:right]
         old = torch.from_numpy(there.transpose(2, 0, 1).copy()).float()[None]
-        tone, fresh, shown, person, wall = fields[:, 2:].split([3, 3, 1, 1, 3], dim=1)
+        tone, fresh, shown, person, wall = torch.split(fields[:, 2:], [3, 3, 1, 1, 3], dim=1)
         front = shown * (moved + tone) + (1 - shown) * fresh
         # Where the person was and is no more, the wall; at a soft edge that stays, the photo as it is.
         free = ((person - before) / (person + 0.05)).clamp(0, 1)
@@ -326,7 +316,7 @@ def _after(first: Carry, then: Carry) -> Carry:
 
 
 def _moved(pixels: Pixels, top: int, left: int, offset: Tensor) -> Tensor:
-    """The photo [1, 3, rows, columns] at the places of a band from (left, top) on, moved by pixels [rows, columns, 2]."""
+    """The photo at the places of a band from (left, top) on, moved by pixels [rows, columns, 2]."""
     height, width = pixels.shape[:2]
     rows, columns = offset.shape[:2]
     x = torch.arange(left, left + columns) + offset[..., 0]
@@ -353,6 +343,31 @@ def _bounds(frame: Frame, mask: Tensor, width: int, height: int) -> tuple[int, i
 
 def _levels(pixels: Pixels) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float()
+
+
+def _rendering(images: Tensor, side: int) -> Tensor:
+    """Renderings [N, 3, S, S] in [−1, 1], in levels at the working size."""
+    levels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
+    larger = levels.shape[-1] >= side
+    return F.interpolate(levels, (side, side), mode="area") if larger else F.interpolate(levels, side, mode="bicubic")
+
+
+def _inside(x: Tensor, side: int) -> Tensor:
+    """The crop's part of a map of crop and margin."""
+    margin = (x.shape[-1] - side) // 2
+    return x[..., margin : margin + side, margin : margin + side]
+
+
+def _likeness(photo: Tensor, rendering: Tensor, how: Carrying) -> Tensor:
+    """How surely a rendering shows what the photo shows, in 0 … 1: their correlation around each place."""
+
+    def around(x: Tensor) -> Tensor:
+        return blurred(x, how.around * x.shape[-1])
+
+    a, b = (x.mean(dim=1, keepdim=True) for x in (photo, rendering))
+    a, b, noise = a - around(a), b - around(b), how.alike_noise
+    both = (around(a * b) + noise) / ((around(a * a) + noise) * (around(b * b) + noise)).sqrt()
+    return step_between(both, *how.alike)
 
 
 def _plainly(image: Tensor) -> Tensor:

@@ -65,22 +65,32 @@ class Motion:
 
 
 def motion_along(path: Tensor) -> Motion:
-    """The motion from the first to the last of renderings [K + 1, 3, S, S] in [−1, 1], found step by step.
+    """The motion from the first to the last of renderings [K + 1, N, 3, S, S] in [−1, 1], found step by step.
 
-    A place that a step stretches to more than twice its size was hardly to be seen before.
+    A path of single renderings may come as [K + 1, 3, S, S]. A place that the way stretches to more than twice its
+    size was hardly to be seen before.
     """
-    if path.ndim != 4 or len(path) < 2:
-        raise ValueError(f"a path is two renderings at least, [steps + 1, 3, side, side], got {list(path.shape)}")
+    if path.ndim == 4:
+        path = path[:, None]
+    if path.ndim != 5 or len(path) < 2:
+        raise ValueError(f"a path is two renderings at least, [steps + 1, N, 3, side, side], got {list(path.shape)}")
     levels = (path.clamp(-1, 1) + 1) * 127.5
-    steps = flow(levels[1:], levels[:-1])
-    total = steps[:1]
-    for step in steps[1:].split(1):
+    steps = flow(levels[1:].flatten(0, 1), levels[:-1].flatten(0, 1)).chunk(len(path) - 1)
+    total = steps[0]
+    for step in steps[1:]:
         total = step + sampled(total, step)
     return Motion(total, step_between(area_of(total), 0.1, 0.45))
 
 
-def flow(new: Tensor, old: Tensor, window: float = WINDOW, levels: int = LEVELS, rounds: int = ROUNDS,
-         flat: float = FLAT, weight: Tensor | None = None) -> Tensor:
+def flow(
+    new: Tensor,
+    old: Tensor,
+    window: float = WINDOW,
+    levels: int = LEVELS,
+    rounds: int = ROUNDS,
+    flat: float = FLAT,
+    weight: Tensor | None = None,
+) -> Tensor:
     """Offsets [N, 2, H, W] in shares of the side by which `old`, sampled there, looks like `new`: both [N, C, H, W].
 
     Where a place tells nothing of its motion, its neighbours do. `weight` [N, 1, H, W] says how much a place counts.

@@ -20,10 +20,9 @@ from torch import Tensor
 
 from ..bundles import Slider
 from ..methods import Inversion
-from ..photos import Photo, open_photo
+from ..photos import Carrier, Carry, Photo, open_photo, put
 from ..photos.align import Aligned, Frame, align
 from ..photos.faces import Face, find_faces
-from ..photos.paste import Change, change_of, put
 from ..photos.portraits import ASTRONAUT
 from .engine import Engine
 from .pictures import SCREEN, THUMB, VIEW, plain_name, reduced, uri
@@ -377,15 +376,11 @@ class Session:
         """The face close up, with one edit swept over its range and all others as they are."""
         if name not in self.sliders:
             raise ValueError(f"there is no slider {name[:80]!r}; there are {', '.join(self.sliders)}")
-        step, cut, slider = self.step, self.cut(self.step.face), self.sliders[name]
-        inversion = self._inversion(step.method, step.face)
+        step, slider = self.step, self.sliders[name]
         drawn: list[Photo] = []
-        amounts = np.linspace(slider.low, slider.high, count).tolist()
-        for first in range(0, count, 4):
-            edits = [{**step.here, name: amount} for amount in amounts[first : first + 4]]
-            plain, *images = self.engine.render(self.bundle, step.method, inversion, [{}, *edits])
-            changes = [change_of(self.screen, cut.on_screen, plain, image) for image in images]
-            drawn += [reduced(_drawn(cut, change), side) for change in changes]
+        for amount in np.linspace(slider.low, slider.high, count).tolist():
+            swept = replace(step, amounts={**step.amounts, step.face: {**step.here, name: amount}})
+            drawn.append(reduced(_drawn(self.cut(step.face), self._change(swept, step.face)), side))
         return drawn
 
     def _whole(self, step: Step) -> Photo:
@@ -395,25 +390,26 @@ class Session:
                 pixels = put(pixels, self.cut(face).on_screen.frame, change)
         return Photo(pixels)
 
-    def _change(self, step: Step, face: int) -> Change | None:
+    def _change(self, step: Step, face: int) -> Carry | None:
         """What a step does to a face."""
         amounts = {name: amount for name, amount in step.amounts.get(face, {}).items() if amount}
         if not amounts:
             return None
         key = (step.method, face, tuple(sorted(amounts.items())))
 
-        def changed() -> Change | None:
+        def changed() -> Carry | None:
             return self.engine.alone(lambda: self._changed(step.method, face, amounts))
 
         return self._keep("change", changed, self.bundle, *key)
 
-    def _changed(self, method: str, face: int, amounts: Amounts) -> Change | None:
+    def _changed(self, method: str, face: int, amounts: Amounts) -> Carry | None:
         inversion = self._inversion(method, face)
-        plain = self._keep("plain", lambda: self._render(method, inversion, {}), self.bundle, method, face)
-        return change_of(self.screen, self.cut(face).on_screen, plain, self._render(method, inversion, amounts))
 
-    def _render(self, method: str, inversion: Inversion, amounts: Amounts) -> Tensor:
-        return self.engine.render(self.bundle, method, inversion, [amounts])[0]
+        def ready() -> Carrier:
+            return self.engine.editor(self.bundle, method).carrier(self.screen, self.cut(face).on_screen, inversion)
+
+        carrier = self._keep("carrier", ready, self.bundle, method, face)
+        return self.engine.editor(self.bundle, method).carry(carrier, inversion, amounts)
 
     def _inversion(self, method: str, face: int) -> Inversion:
         image = self.cut(face).aligned.image
@@ -556,7 +552,7 @@ def says(amounts: Amounts) -> str:
     return ", ".join(f"{name} {amount:+.3g}" for name, amount in amounts.items() if amount) or "no edits"
 
 
-def _drawn(cut: Cut, change: Change | None) -> Photo:
+def _drawn(cut: Cut, change: Carry | None) -> Photo:
     return cut.view if change is None else Photo(put(cut.view.pixels, cut.frame, change))
 
 

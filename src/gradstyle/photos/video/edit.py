@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from ...edits import Edits, combine
-from ...methods import Method
+from ...methods import Inversion, Method
 from ...stylegan2 import Codes
 from ..align import Aligned, Frame, HasCrop, align, aligned_by, frame_of
+from ..carry import Carrier, legs_of
 from ..faces import Face, Pixels
-from ..paste import paste
+from ..paste import put
 from ..photo import Photo
 from .reading import Clip, Still, open_clip
 from .smooth import REACH, Values, around, weights
@@ -201,9 +202,14 @@ class Painter:
     def paint(self, photos: list[Photo], crops: list[Aligned], codes: Codes) -> list[Photo]:
         """The photos with the faces edited."""
         inversion = self.method.invert(self._batch(crops), codes)
-        drawn = self.method.render_each(inversion, [(), self.edits]).clamp(-1, 1).cpu()
-        before, after = drawn[: len(crops)], drawn[len(crops) :]
-        return [paste(*each) for each in zip(photos, crops, before, after)]
+        return [self._painted(photo, crop, inversion[k]) for k, (photo, crop) in enumerate(zip(photos, crops))]
+
+    def _painted(self, photo: Photo, crop: Aligned, inversion: Inversion) -> Photo:
+        def render(entries: Sequence[Edits]) -> Tensor:
+            return self.method.render_each(inversion, entries).clamp(-1, 1)
+
+        carry = Carrier.of(photo, crop, render([()])[0]).along(legs_of(render, self.edits))
+        return photo if carry is None else replace(photo, pixels=put(photo.pixels, crop.frame, carry))
 
     def _batch(self, crops: list[Aligned]) -> Tensor:
         return torch.cat([crop.image for crop in crops]).to(self.device)
