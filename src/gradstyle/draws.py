@@ -1,22 +1,39 @@
-"""Random numbers of a run: every process draws for the whole batch and keeps its own rows.
+"""Random numbers: one stream for each purpose and seed, and the rows that a run draws.
 
-So a batch split over processes sees the numbers that one process with the joined batch would see, and a run
-that resumes from the generator's state goes on with the same ones.
+Two things seeded alike must not draw the same numbers: a mapping network whose first weights are the latents that
+it is sampled with answers those latents as it answers no others.
 """
 
 from __future__ import annotations
+
+from hashlib import sha256
 
 import torch
 from torch import Tensor
 
 
+def seed_of(purpose: str, seed: int) -> int:
+    """The seed of a stream that no other purpose draws from."""
+    return int.from_bytes(sha256(f"{purpose} {seed}".encode()).digest()[:7], "big")
+
+
+def stream(purpose: str, seed: int = 0) -> torch.Generator:
+    """The random numbers of one purpose and seed."""
+    return torch.Generator().manual_seed(seed_of(purpose, seed))
+
+
 class Draws:
-    """Rows of random numbers for this process's part of the batch."""
+    """Rows of random numbers for this process's part of the batch.
+
+    Every process draws for the whole batch and keeps its own rows: a batch split over processes sees the numbers
+    that one process with the joined batch would see, and a run that resumes from the generator's state goes on
+    with the same ones.
+    """
 
     def __init__(self, seed: int = 0, rank: int = 0, world: int = 1) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank must be in 0 … {world - 1}, got {rank}")
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = stream("training", seed)
         self.rank, self.world = rank, world
 
     def normal(self, rows: int, *shape: int) -> Tensor:

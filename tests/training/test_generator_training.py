@@ -61,6 +61,23 @@ def changed(module: torch.nn.Module, before: dict[str, Tensor]) -> list[str]:
     return [name for name, value in module.named_parameters() if not torch.equal(value, before[name])]
 
 
+def alike(a: Tensor, b: Tensor) -> float:
+    """How much two runs of random numbers agree, as far as both go."""
+    count = min(a.numel(), b.numel())
+    return float(torch.corrcoef(torch.stack([a.flatten()[:count], b.flatten()[:count]]))[0, 1].abs())
+
+
+def test_weights_and_what_is_drawn_with_the_same_seed_are_independent():
+    training = make("loop.seed=3")
+    drawn: list[Tensor] = []
+    training.generator.mapping.register_forward_pre_hook(lambda _, given: drawn.append(given[0]))
+    training.generator.sample(32, seed=3)
+    z, learned = drawn[0], training.generator.mapping.layers[0].weight.detach()
+    trained_on = training.latents(8).z
+    assert max(alike(learned, z), alike(learned, trained_on), alike(z, trained_on)) < 0.25  # of 256 numbers: 4 sd
+    assert alike(z, 2 * z) == pytest.approx(1)
+
+
 # ---- what a step does
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..draws import stream
 from .samples import Samples
 
 SHARE = 0.1  # of the samples, at each end: those in between are doubtful
@@ -42,7 +43,7 @@ def boundary(samples: Samples, attribute: str, share: float = SHARE, seed: int =
             f"{attribute!r}: {ends} samples stand out at each end of {len(order):,}, {FEWEST} are needed: "
             "score more samples, or raise the share"
         )
-    draw = torch.Generator().manual_seed(seed)
+    draw = stream("held out", seed)
     low, high = (end[torch.randperm(ends, generator=draw)] for end in (order[:ends], order[-ends:]))
     tested = max(1, int(HELD_OUT * ends))
     learned = torch.cat([low[tested:], high[tested:]])

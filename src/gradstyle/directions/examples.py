@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..draws import stream
 from ..edits import Edit
 from ..encoder import Encoder
 
@@ -72,7 +73,7 @@ def from_examples(name: str, with_it: Tensor, without: Tensor, seed: int = 0) ->
     unit = way / way.norm()
     within = torch.cat([(codes - mean) @ unit for codes, mean in zip(both, means)])
     spread = float(within.square().sum().div(max(len(within) - 2, 1)).sqrt())
-    draw = torch.Generator().manual_seed(seed)
+    draw = stream("halves", seed)
     report = Reliability(
         len(with_it),
         len(without),

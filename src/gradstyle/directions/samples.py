@@ -20,6 +20,7 @@ from .scorers import Labels, Scorer
 SAMPLES = 10_000
 BATCH = 32  # always the same, so that a run that was stopped gives the bits of one that was not
 SAVE_EVERY = 256  # samples
+DRAWN = 2  # how samples are drawn; another number forgets the scores of those drawn before
 Meter: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
@@ -97,7 +98,7 @@ def score_samples(
 
 def cache_file(cache: Path | None, generator: str, scorer: str, seed: int, truncation: float) -> Path:
     """One file for what gives the same scores."""
-    told = f"{generator}/{scorer}/{seed}/{truncation!r}/{BATCH}"
+    told = f"{DRAWN}/{generator}/{scorer}/{seed}/{truncation!r}/{BATCH}"
     folder = cache or home() / "scores"
     return folder / f"{generator}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
 

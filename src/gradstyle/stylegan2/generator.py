@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..draws import stream
 from .codes import Codes
 from .layers import SQRT2, EqualLinear, activate, channels_at, check_resolution, smooth, upsample
 
+MEAN_SAMPLES = 10_000  # of which a mean code is the mean
 Noise = Literal["constant", "random", "none"]
 
 
@@ -223,8 +225,14 @@ class Generator(nn.Module):
 
     def sample(self, count: int, truncation: float = 1.0, seed: int = 0) -> Codes:
         """Codes of random pictures; the same seed gives the same pictures on every device."""
-        z = torch.randn(count, self.config.z_dim, generator=torch.Generator().manual_seed(seed))
+        z = torch.randn(count, self.config.z_dim, generator=stream("samples", seed))
         return self.codes(self.map(z, truncation))
+
+    @torch.no_grad()
+    def estimated_mean(self) -> Tensor:
+        """The mean code, as the mapping network gives it: `mean_w` keeps what training found."""
+        z = torch.randn(MEAN_SAMPLES, self.config.z_dim, generator=stream("mean code"))
+        return self.map(z).mean(dim=0)  # [w_dim]
 
     @property
     def style_widths(self) -> tuple[int, ...]:

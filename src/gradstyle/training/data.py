@@ -29,6 +29,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..draws import stream
 from ..photos.framing import Crop, Framing, Pixels
 from .sources import LARGEST_FILE, SUFFIXES, Source
 
@@ -390,8 +391,7 @@ def _report(broken: Sequence[Broken], total: int, path: Path) -> None:
 
 @lru_cache(maxsize=4)
 def _epoch(seed: int, epoch: int, count: int) -> tuple[Tensor, Tensor]:
-    digest = sha256(f"{seed} {epoch}".encode()).digest()
-    random = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    random = stream(f"order {epoch}", seed)
     order = torch.randperm(count, generator=random)
     return order, torch.rand(count, generator=random) < 0.5
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..bundles import Bundle
+from ..draws import seed_of
 from ..encoder import Encoder, EncoderConfig
 from ..methods.e4e import EncoderLoss, EncoderLossConfig, LatentDiscriminator, LatentDiscriminatorLoss, deltas_at
 from ..methods.method import TrainingContext
@@ -73,7 +74,7 @@ class EncoderTraining(Trainable[EncoderRecipe]):
         if not self.generator.config.mapping_layers:
             raise ValueError("an encoder learns what codes look like from the mapping network, which this bundle lacks")
         self.standing = Standing(self.inputs, generator=self.generator)
-        torch.manual_seed(recipe.loop.seed)
+        torch.manual_seed(seed_of("weights", recipe.loop.seed))
         shapes = self.generator.config
         self.encoder = Encoder(recipe.network.config(shapes.codes, shapes.w_dim))
         self.encoder.mean_codes.copy_(mean_code(self.generator))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..bundles import Bundle
+from ..draws import seed_of
 from ..losses import (
     FeatureCritic,
     Judge,
@@ -35,7 +36,6 @@ from .passes import place
 from .recipe import Auto, Recipe
 from .standing import Standing, begin_with
 
-MEAN_SAMPLES = 10_000  # of which the mean code is the mean
 SHEET = (4, 8)  # rows and columns of a preview
 SHEET_TRUNCATION = 0.8
 
@@ -188,7 +188,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
                 f"each process's part of a batch is {mine} pictures, not a multiple of networks.group "
                 f"{recipe.networks.group}: change loop.batch, loop.parts or networks.group"
             )
-        torch.manual_seed(recipe.loop.seed)
+        torch.manual_seed(seed_of("weights", recipe.loop.seed))
         generator, discriminator = Generator(recipe.generator), Discriminator(recipe.discriminator)
         for module in (generator, discriminator):
             module.to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -362,8 +362,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
     def finished(self) -> Generator:
         """The average as it stands, with its mean code."""
         generator = copy.deepcopy(self.average)
-        z = torch.randn(MEAN_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
-        generator.mean_w.copy_(generator.map(z).mean(dim=0))
+        generator.mean_w.copy_(generator.estimated_mean())
         return generator
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..draws import seed_of
 from ..losses.judge import Judge, JudgeConfig, JudgeReport, judge_report, with_report
 from .data import Images, Split, to_float
 from .loop import Batch, Setup, Trainable
@@ -54,7 +55,7 @@ class JudgeTraining(Trainable[JudgeRecipe]):
             self.log_odds = torch.log(share / (1 - share))  # [attributes]
         self.validation = self.held_out()  # before the training: what is wrong with it is not to be learned after it
         recipe = self.recipe
-        torch.manual_seed(recipe.loop.seed)
+        torch.manual_seed(seed_of("weights", recipe.loop.seed))
         config = JudgeConfig(recipe.attributes, recipe.data.resolution, recipe.widths, recipe.embedding)
         self.judge = Judge(config)
         place(self.judge, engine.device)

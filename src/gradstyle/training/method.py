@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..bundles import Bundle
+from ..draws import seed_of
 from ..encoder.e4e import fit
 from ..losses import LazyR1, discriminator_loss
 from ..methods import METHODS, Method
@@ -124,7 +125,7 @@ class MethodTraining(Trainable[MethodRecipe]):
         self.generator, self.encoder = self.bundle.generator(), self.bundle.encoder()
         self.check(config)
         self.standing = Standing(self.inputs, generator=self.generator, encoder=self.encoder)
-        torch.manual_seed(recipe.loop.seed)
+        torch.manual_seed(seed_of("weights", recipe.loop.seed))
         self.method = METHODS[self.kind](self.generator, self.encoder, config)
         place(self.method, engine.device)
         # Only what learns is kept: generator and encoder stand in the bundle.

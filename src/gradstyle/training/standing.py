@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..bundles import Bundle, BundleError
 from ..bundles.bundle import fingerprint
+from ..draws import stream
 from ..edits import Edit
 from ..encoder.e4e import fit
 from ..losses import LPIPS, FeatureDistance, IdentityLoss, Judge, KerasVGGLoss, Teacher
@@ -27,7 +28,6 @@ from .passes import place
 log = logging.getLogger(__name__)
 
 LOSS_FILES = ("teacher", "perceptual", "heads", "identity")  # inputs that hold a network to compare with
-MEAN_SAMPLES = 10_000
 EDIT_LENGTH = 0.7  # of a preview's edit: the part of the way from the mean code to a random one
 
 
@@ -45,15 +45,14 @@ def mean_code(generator: Generator) -> Tensor:
     """The generator's own, or the mean of what its mapping network gives."""
     if bool(generator.mean_w.any()) or not generator.config.mapping_layers:
         return generator.mean_w
-    z = torch.randn(MEAN_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
-    return generator.map(z).mean(dim=0)
+    return generator.estimated_mean()
 
 
 def random_edit(generator: Generator) -> Edit | None:
     """One fixed direction for previews; none where the generator came without its mapping network."""
     if not generator.config.mapping_layers:
         return None
-    z = torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(1, generator.config.z_dim, generator=stream("preview edit"))
     return Edit("random", EDIT_LENGTH * (generator.map(z) - mean_code(generator)))
 
 

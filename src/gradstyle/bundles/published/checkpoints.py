@@ -16,6 +16,7 @@ from ...edits import Edit
 from ...encoder import Encoder, EncoderConfig
 from ...losses.face import UNITS, FaceNetwork
 from ...stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from ...stylegan2.generator import MEAN_SAMPLES
 from ..blueprint import blueprint, listed
 from . import hfgi, names, sdic, styleres
 from .errors import PublishedFileError
@@ -143,10 +144,8 @@ def _rosinality_generator(
             raise names.Mismatch(f"it has no mean code, and its z_dim {config.z_dim} is too large to estimate one")
         generator = _empty(Generator, config)
         generator.load_state_dict(weights, assign=True)
-        z = torch.randn(10_000, config.z_dim, generator=torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            weights["mean_w"] = generator.map(z).mean(dim=0)
-        notes.append("the file has no mean code; it was estimated from 10,000 samples")
+        weights["mean_w"] = generator.estimated_mean()
+        notes.append(f"the file has no mean code; it was estimated from {MEAN_SAMPLES:,} samples")
     return config, weights
 
 
