@@ -33,9 +33,9 @@ def request(place: Path, out: Path, *changes: str, resume: bool = False) -> Requ
 
 def test_reconstructions_come_closer_and_the_bundle_can_invert(place: Path, tmp_path: Path):
     meter = Silent()
-    assert start(request(place, tmp_path / "run"), Budget(), meter).done
-    first, last = meter.terms[0]["pixel"], sum(terms["pixel"] for terms in meter.terms[-5:]) / 5
-    assert last < 0.85 * first
+    assert start(request(place, tmp_path / "run", "loop.images=800"), Budget(), meter).done
+    pixel = torch.tensor([terms["pixel"] for terms in meter.terms])
+    assert pixel[-20:].mean() < 0.8 * pixel[:20].mean()  # 0.58 to 0.70 with seeds 0 to 3
     bundle = Bundle.load(tmp_path / "run" / "bundle")
     assert list(bundle) == ["generator", "encoder", "discriminator"] and bundle.methods == ["e4e"]
     assert bundle.fingerprint == Bundle.load(place / "bundle").fingerprint
