@@ -149,7 +149,9 @@ def test_a_face_is_found_whichever_side_is_up(face: Face, quarters: int) -> None
         points = np.stack([points[:, 1], 199 - points[:, 0]], axis=1)
     assert np.abs(found.landmarks - points).mean() < 0.02 * face.size
     crop = align(Photo(pixels), found, CELEB, 64).pixels.astype(int)
-    assert np.abs(crop - align(Photo(np.asarray(portrait())), face, CELEB, 64).pixels).mean() < 10  # upright in the crop
+    assert (
+        np.abs(crop - align(Photo(np.asarray(portrait())), face, CELEB, 64).pixels).mean() < 10
+    )  # upright in the crop
 
 
 def test_a_small_face_is_found_on_its_side_when_the_search_is_thorough(face: Face) -> None:

@@ -33,9 +33,8 @@ def footprint_of(generator: Generator, edit: Edit, slider: Slider | None = None,
     for amount in amounts:
         steps = [codes, *((amount * step / STEPS * edit).apply(codes) for step in range(1, STEPS + 1))]
         drawn = torch.stack([generator(step).float().cpu() for step in steps])  # [STEPS + 1, FACES, 3, S, S]
-        path = F.interpolate(drawn.flatten(0, 1).clamp(-1, 1), (SIDE, SIDE), mode="bicubic").unflatten(
-            0, drawn.shape[:2]
-        )
+        same_size = F.interpolate(drawn.flatten(0, 1).clamp(-1, 1), (SIDE, SIDE), mode="bicubic")
+        path = same_size.reshape(*drawn.shape[:3], SIDE, SIDE)
         total += (path[-1] - motion_along(path).carry(path[0])).abs().mean(dim=(0, 1))
     small = F.interpolate(blurred(total, 0.02 * SIDE), (FOOTPRINT, FOOTPRINT), mode="area")[0, 0]
     return (small / small[MIDDLE, MIDDLE].max()).clamp(0, 1)

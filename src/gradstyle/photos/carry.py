@@ -172,8 +172,9 @@ class Carrier:
         acts = step_between(acts, 0.12, 0.4)
         shown = 1 - face * acts * alike * (1 - self._stays(old, new) * sampled(found.visible, here))
         tone = new - old
-        weight = sampled(self.face, offset) + 1e-3
-        tone = tone - blurred(tone * weight, how.light * side) / blurred(weight, how.light * side)
+        if bool((self.face < 1).any()):  # a portrait, whose light is no edit's meaning
+            weight = sampled(self.face, offset) + 1e-3
+            tone = tone - blurred(tone * weight, how.light * side) / blurred(weight, how.light * side)
         tone = tone * face * blurred(alike, 0.012 * side) * acts * self._edge()
         shown = 1 - self._edge() * (1 - blurred(shown, 0.008 * side))
         missing = photo + tone - new
