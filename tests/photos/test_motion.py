@@ -30,6 +30,10 @@ def turn(angle: float, centre: tuple[float, float] = (0.5, 0.5), side: int = SID
     return torch.stack([c * x + s * y - x, c * y - s * x - y])[None]
 
 
+def shift(x: float, y: float = 0.0, side: int = SIDE) -> Tensor:
+    return torch.tensor([x, y])[None, :, None, None].expand(1, 2, side, side)
+
+
 def inside(x: Tensor, margin: int = 10) -> Tensor:
     return x[..., margin:-margin, margin:-margin]
 
@@ -61,8 +65,7 @@ def test_a_motion_and_its_way_back_are_none() -> None:
 def test_what_was_hidden_stays_hidden_along_the_way() -> None:
     hidden = torch.ones(1, 1, SIDE, SIDE)
     hidden[..., 20:30, 20:30] = 0
-    shift = torch.tensor([8 / SIDE, 0.0])[None, :, None, None].expand(1, 2, SIDE, SIDE)
-    later = Motion(torch.zeros(1, 2, SIDE, SIDE), hidden).then(Motion(shift, torch.ones(1, 1, SIDE, SIDE)))
+    later = Motion(torch.zeros(1, 2, SIDE, SIDE), hidden).then(Motion(shift(8 / SIDE), torch.ones(1, 1, SIDE, SIDE)))
     assert later.visible[0, 0, 25, 17] == 0 and later.visible[0, 0, 25, 27] == 1
 
 
@@ -72,8 +75,7 @@ def test_another_size_is_the_same_motion() -> None:
 
 
 def test_the_picture_of_motion_tells_directions_apart() -> None:
-    right = Motion(torch.tensor([0.1, 0.0])[None, :, None, None].expand(1, 2, 4, 4), torch.ones(1, 1, 4, 4)).picture()
-    left = Motion(torch.tensor([-0.1, 0.0])[None, :, None, None].expand(1, 2, 4, 4), torch.ones(1, 1, 4, 4)).picture()
+    right, left = (Motion(shift(x, side=4), torch.ones(1, 1, 4, 4)).picture() for x in (0.1, -0.1))
     assert right[0, 0, 0, 0] > 0.9 and left[0, 0, 0, 0] < -0.9
     assert Motion.none(1, 4).picture().abs().max() == 0
 
@@ -91,13 +93,13 @@ def test_motion_along_a_path_is_found_where_one_step_would_be_lost() -> None:
     """Twelve pixels, of structures of six: a single step finds another structure, six steps find the way."""
     random = torch.Generator().manual_seed(3)
     fine = F.interpolate(torch.rand(1, 3, 22, 22, generator=random) * 2 - 1, (SIDE, SIDE), mode="bicubic").clamp(-1, 1)
-    shift = torch.tensor([12 / SIDE, 0.0])[None, :, None, None].expand(1, 2, SIDE, SIDE)
-    path = torch.cat([sampled(fine, shift * k / 6) for k in range(7)])
+    whole = shift(12 / SIDE)
+    path = torch.cat([sampled(fine, whole * k / 6) for k in range(7)])
     walked = motion_along(path).offset
     jumped = motion_along(path[[0, -1]]).offset
 
     def error(offset: Tensor) -> float:
-        return float(((offset - shift)[..., 14:-14, 14:-26] * SIDE).norm(dim=1).mean())
+        return float(((offset - whole)[..., 14:-14, 14:-26] * SIDE).norm(dim=1).mean())
 
     assert error(walked) < 1 < error(jumped)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..bundles import Bundle, Slider
 from ..editor import Editor, device_of
 from ..methods import Inversion
-from ..photos import Photo, to_photo
+from ..photos import Aligned, Carrier, Carry, Photo, to_photo
 from .shelf import Shelf
 
 V = TypeVar("V")
@@ -95,6 +95,17 @@ class Engine:
         """One picture [3, side, side] for every entry of `edits`."""
         editor = self.editor(bundle, method)
         return self.alone(lambda: list(editor.render_each(inversion, edits).cpu()))
+
+    def carrier(self, bundle: str, method: str, photo: Photo, crop: Aligned, inversion: Inversion) -> Carrier:
+        editor = self.editor(bundle, method)
+        return self.alone(lambda: editor.carrier(photo, crop, inversion))
+
+    def carry(
+        self, bundle: str, method: str, carrier: Carrier, inversion: Inversion, amounts: Mapping[str, float]
+    ) -> Carry | None:
+        """How a photo is carried along an edit."""
+        editor = self.editor(bundle, method)
+        return self.alone(lambda: editor.carry(carrier, inversion, amounts))
 
     def generate(self, bundle: str, seed: int) -> Photo:
         """A face that nobody has."""

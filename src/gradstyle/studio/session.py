@@ -403,13 +403,13 @@ class Session:
         return self._keep("change", changed, self.bundle, *key)
 
     def _changed(self, method: str, face: int, amounts: Amounts) -> Carry | None:
-        inversion = self._inversion(method, face)
+        inversion, crop = self._inversion(method, face), self.cut(face).on_screen
 
         def ready() -> Carrier:
-            return self.engine.editor(self.bundle, method).carrier(self.screen, self.cut(face).on_screen, inversion)
+            return self.engine.carrier(self.bundle, method, self.screen, crop, inversion)
 
         carrier = self._keep("carrier", ready, self.bundle, method, face)
-        return self.engine.editor(self.bundle, method).carry(carrier, inversion, amounts)
+        return self.engine.carry(self.bundle, method, carrier, inversion, amounts)
 
     def _inversion(self, method: str, face: int) -> Inversion:
         image = self.cut(face).aligned.image
