@@ -171,6 +171,19 @@ def test_crops_agree_with_those_by_dlib(crop: Any) -> None:
     assert np.linalg.norm(frame.quad - wanted.quad, axis=1).max() < 0.025 * wanted.side
 
 
+def test_what_lies_in_a_surer_face_is_none(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An eye alone looks like a small face; a face beside another is one, even if they touch."""
+    mesh = face.mesh
+    assert mesh is not None
+    eye = (mesh - mesh[133]) * 0.3 + mesh[133]
+    beside = mesh + np.array([0.8 * np.ptp(mesh[:, 0]), 0, 0])
+    monkeypatch.setattr(
+        "gradstyle.photos.faces.meshes", lambda *_, **__: [(eye, 0.98), (beside, 0.95), (mesh, 1.0), (mesh + 900, 0.8)]
+    )
+    found = find_faces(np.asarray(portrait()))
+    assert [each.score for each in sorted(found, key=lambda each: -each.score)] == [1.0, 0.95]
+
+
 def test_faces_need_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dlib", None)
     monkeypatch.setitem(sys.modules, "face_recognition_models", None)

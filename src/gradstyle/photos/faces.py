@@ -10,15 +10,14 @@ import numpy.typing as npt
 
 from .landmarks import landmarks_of
 from .mediapipe import View, detect, meshes, view_of
-from .mediapipe.detector import overlap
 from .mediapipe.mesh import GROWN
 
 Pixels = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
-SURE = 0.5  # probability above which a face is one
-SAME = 0.3  # of what two boxes cover that they share, from which on they are one face's
+SURE = 0.9  # probability above which a face is one
+COVERED = 1 / 3  # of a face, by one that is surer, from which on it is none: an eye alone looks like a small face
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +75,19 @@ def face_at(pixels: Pixels, around: Points, angle: float = 0.0) -> Face:
 
 def _faces(pixels: Pixels, views: Sequence[View]) -> Iterator[Face]:
     """Those of the views that show a face, each face once."""
-    found: list[Points] = []
+    found: list[Face] = []
     for mesh, score in sorted(meshes(pixels, views, any_side_up=True), key=lambda each: -each[1]):
-        box = np.stack([mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)])
-        if score >= SURE and all(overlap(box, other) < SAME for other in found):
-            found.append(box)
-            yield Face.of(mesh, score)
+        face = Face.of(mesh, score)
+        if score >= SURE and all(_shared(face.box, other.box) < COVERED for other in found):
+            found.append(face)
+            yield face
+
+
+def _shared(a: Box, b: Box) -> float:
+    """How much of the smaller box the other covers."""
+    (left, top), (right, bottom) = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    smaller = min((right - left) * (bottom - top) for left, top, right, bottom in (a, b))
+    return float(max(0.0, right - left) * max(0.0, bottom - top) / smaller) if smaller > 0 else 1.0
 
 
 def _turned_back(view: View, quarters: int, turned: tuple[int, ...]) -> View:
