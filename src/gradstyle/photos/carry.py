@@ -46,7 +46,8 @@ class Carrying:
     stays_noise: float = 100.0
     light: float = 0.15  # deviation: what changes more slowly than that over a face is light, and no edit's meaning
     colour: float = 0.07  # deviation of the neighbourhood whose colours new parts take
-    spread: tuple[float, ...] = (0.25, 0.125, 0.062, 0.031)  # deviations over which motion goes on beyond the face
+    spread: tuple[float, ...] = (0.25, 0.125, 0.062, 0.031, 0.016)  # deviations over which motion goes on beyond a face
+    turning: tuple[float, ...] = (0.3, 0.15, 0.075, 0.04)  # of a pose: a head is rigid, and larger than its face
     still: tuple[float, float] = (0.0006, 0.002)  # motion below the first is none, above the second is all
     wall: float = 0.02  # by which the person is dilated: beyond it nothing changes but in poses
 
@@ -149,11 +150,9 @@ class Carrier:
         found = motion_along(path / 127.5 - 1)
         moved = self._in_the_photo(found.offset)
         # Motion is read where the photo shows a face that the rendering knows, and goes on beyond it.
-        sure = sampled(self.face * (self.alike + 0.05), moved) * (
-            sampled(found.visible, sampled(self.registration, moved)) + 0.03
-        )
+        sure = sampled(self.face * (self.alike + 0.05), moved)
         acts = self._acts(leg.footprint)
-        spread = self._spread(moved, sure)
+        spread = self._spread(moved, sure, how.turning if leg.turns else how.spread)
         if not leg.turns:
             spread = spread * self._outer(blurred(step_between(acts, 0.03, 0.15), 0.05 * side))
             spread = spread * step_between(blurred(self.person, how.wall * side), 0.05, 0.3)
@@ -196,17 +195,16 @@ class Carrier:
             moved = here + sampled(offset, here) - sampled(self.registration, moved)
         return moved
 
-    def _spread(self, offset: Tensor, sure: Tensor) -> Tensor:
+    def _spread(self, offset: Tensor, sure: Tensor, deviations: Sequence[float]) -> Tensor:
         """An offset of the crop over all that is carried, as its sure places say; far from them it is none."""
         offset, sure = self._outer(offset), F.pad(sure, (self.margin,) * 4)
         total = torch.zeros_like(offset)
-        for deviation in self.how.spread:
+        for deviation in deviations:
             near = blurred(sure, deviation * self.side)
             mean = blurred(offset * sure, deviation * self.side) / (near + 1e-5)
-            total = total + step_between(near, 0, 0.35) * (mean - total)
-        near = blurred(sure, 0.016 * self.side)
-        mean = blurred(offset * sure, 0.016 * self.side) / (near + 1e-5)
-        return total + step_between(near, 0, 0.9) * (mean - total)
+            enough = 0.9 if deviation == deviations[-1] else 0.35  # the finest where nearly all is sure
+            total = total + step_between(near, 0, enough) * (mean - total)
+        return total
 
     def _stays(self, old: Tensor, new: Tensor) -> Tensor:
         """Which share of a place's structure an edit leaves: where it goes, the photo's would be stale."""
