@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from .bundles import Bundle, BundleError
+from .bundles import Bundle
 from .edits import Edit, Edits, combine
 from .methods import Inversion, Method
 from .photos import Aligned, Carrier, Carry, Face, Paste, Photo, align, legs_of, paste, put, to_image, to_photo
@@ -38,14 +38,12 @@ class Editor:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if not bundle.methods:
-            raise BundleError(f"bundle {bundle.name!r} cannot edit photos: it has no encoder")
         self.bundle = bundle
         self.device = device_of(device)
         self.dtype = dtype
         self.edits, self.sliders = bundle.edits, bundle.sliders
         self.beyond = False  # whether amounts may go beyond the sliders' ranges
-        self._method: Method[Any] = bundle.method(method or bundle.methods[0], dtype, self.device)
+        self._method: Method[Any] = bundle.method(method or bundle.usual_method, dtype, self.device)
         for part in (self._method.generator, self._method.encoder):  # up to half as fast again on a CPU
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -187,7 +185,7 @@ def load(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Editor:
-    """An editor from a bundle's folder or name. Without a method, the first that the bundle has."""
+    """An editor from a bundle's folder or name. Without a method, the bundle's usual one."""
     return Editor(bundle if isinstance(bundle, Bundle) else Bundle.load(bundle), method, device, dtype)
 
 

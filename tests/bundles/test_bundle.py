@@ -83,7 +83,8 @@ def test_what_goes_in_comes_out(saved: Path) -> None:
     )
     assert again.fingerprint == ours.fingerprint
     assert again.resolution == 32
-    assert again.methods == ["gradstyle", "styleres", "sdic", "hfgi", "e4e"]  # the first is used unless asked otherwise
+    assert again.methods == ["gradstyle", "styleres", "sdic", "hfgi", "e4e"]
+    assert again.usual_method == "e4e"
     for part in ours:
         assert again.config(part) == ours.config(part)
         state = again.state(part)

@@ -75,10 +75,20 @@ class Bundle:
 
     @property
     def methods(self) -> list[str]:
-        """The methods that this bundle can edit with, the one that keeps most of a photo first."""
+        """The methods that this bundle can edit with, the one that keeps most of a crop first."""
         if "generator" not in self or "encoder" not in self:
             return []
         return [name for name in METHODS if name in self or name == "e4e"]  # e4e has no weights of its own
+
+    @property
+    def usual_method(self) -> str:
+        """The method that edits photos unless another is named.
+
+        It is e4e: photos are carried along the motion of its renderings, which keep no detail that holds them back.
+        """
+        if not self.methods:
+            raise BundleError(f"bundle {self.name!r} cannot edit photos: it has no encoder")
+        return "e4e"
 
     def config(self, part: str) -> Any:
         return self._part(part).config

@@ -55,7 +55,11 @@ BundleOption = Annotated[
 ]
 MethodOption = Annotated[
     str | None,
-    typer.Option("--method", "-m", help="gradstyle, styleres, sdic, hfgi or e4e; the bundle's first if not given."),
+    typer.Option(
+        "--method",
+        "-m",
+        help="gradstyle, styleres, sdic, hfgi or e4e; e4e if not given: photos are carried along its motion.",
+    ),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the picture.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]

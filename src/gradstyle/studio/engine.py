@@ -69,7 +69,7 @@ class Engine:
     def editor(self, bundle: str, method: str = "") -> Editor:
         """All editors of a bundle share its generator and its encoder."""
         opened = self.bundle(bundle)
-        method = method or opened.methods[0]
+        method = method or opened.usual_method
         if method not in opened.methods:
             raise ValueError(f"bundle {bundle!r} has no method {method[:80]!r}; it has {', '.join(opened.methods)}")
 

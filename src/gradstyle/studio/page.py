@@ -226,8 +226,8 @@ def _choices(desk: Desk) -> None:
     engine = desk.engine
     with gr.Accordion("Method and model", open=False):
         desk.bundle = gr.Dropdown(list(engine.bundles), value=engine.first, label="Bundle", interactive=True)
-        methods = engine.bundle(engine.first).methods
-        desk.method = gr.Radio(methods, value=methods[0], label="Method", interactive=True)
+        first = engine.bundle(engine.first)
+        desk.method = gr.Radio(first.methods, value=first.usual_method, label="Method", interactive=True)
     desk.on(desk.bundle.input, desk.choose_bundle, [desk.bundle])
     desk.on(desk.method.input, desk.choose_method, [desk.method])
 

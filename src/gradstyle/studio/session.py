@@ -134,7 +134,7 @@ class Session:
         with self._work, self._lock:
             old, self._file, self._seed = self._file, file, seed
             self.name, self.note, self.serial = name, "", self.serial + 1
-            method = self.step.method if self.steps else self.engine.bundle(self.bundle).methods[0]
+            method = self.step.method if self.steps else self.engine.bundle(self.bundle).usual_method
             self.steps, self.at = [Step("original", method)], 0
             self._newest += 1
             self.engine.shelf.drop(self.id)
@@ -243,9 +243,9 @@ class Session:
 
     def choose_bundle(self, bundle: str) -> None:
         """Another bundle: the photo stays, its edits do not."""
-        methods, same = self.engine.bundle(bundle).methods, self.bundle == bundle
+        other, same = self.engine.bundle(bundle), self.bundle == bundle
         with self._work, self._lock:
-            method = self.step.method if self.step.method in methods else methods[0]
+            method = self.step.method if self.step.method in other.methods else other.usual_method
             self.bundle = bundle
             if not same:
                 if self._seed is not None:
