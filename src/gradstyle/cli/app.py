@@ -58,7 +58,7 @@ MethodOption = Annotated[
     typer.Option(
         "--method",
         "-m",
-        help="gradstyle, styleres, sdic, hfgi or e4e; e4e if not given: photos are carried along its motion.",
+        help="gradstyle, styleres, sdic, hfgi or e4e, which it is if not given.",
     ),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the picture.")]
