@@ -14,7 +14,8 @@ from unreliable_host import BODY, SHA, Site, running
 
 from gradstyle.bundles import catalog
 from gradstyle.bundles.catalog import CATALOG, Published, find, home, names, pull
-from gradstyle.bundles.download import DownloadError, _Source
+from gradstyle.bundles.download import _Source
+from gradstyle.bundles.http import DownloadError
 
 DOCS = Path(__file__).parents[2] / "docs" / "published-weights.md"
 
@@ -123,6 +124,46 @@ def test_a_digest_of_ones_own_stands_in_for_the_entrys(entry: Published, tmp_pat
     assert pull(old, folder=tmp_path, sha256=SHA).read_bytes() == BODY
     with pytest.raises(DownloadError, match="has SHA-256"):
         pull(entry, folder=tmp_path / "other", sha256="1" * 64)
+
+
+def test_without_a_published_digest_the_first_download_is_the_measure(
+    site: Site, entry: Published, tmp_path: Path
+) -> None:
+    entry, said = replace(entry, size=None, sha256=None), list[str]()
+    file, pin = tmp_path / "tiny.pt", tmp_path / "tiny.pt.sha256"
+    assert pull(entry, folder=tmp_path, tell=said.append) == file
+    assert pin.read_text() == f"{SHA}  tiny.pt\n" and SHA in said[0] and f"kept in {pin}" in said[0]
+    pull(entry, folder=tmp_path, tell=said.append)
+    assert "the file of the first download" in said[1] and len(site.asked) == 1
+
+    file.write_bytes(b"x" + BODY[1:])  # changed here
+    with pytest.raises(DownloadError, match=rf"has SHA-256 .*expected {SHA}.*first download's, kept in .*delete it"):
+        pull(entry, folder=tmp_path)
+    file.unlink()
+    site.serve(b"x" + BODY[1:])  # changed there
+    with pytest.raises(DownloadError, match=rf"expected {SHA}: it was deleted.*first download's"):
+        pull(entry, folder=tmp_path)
+    assert not file.exists()
+    site.answer = lambda exchange: exchange.reply(b"", status=404)
+    with pytest.raises(DownloadError) as caught:
+        pull(entry, folder=tmp_path)
+    assert "first download" not in str(caught.value)
+
+    other = b"x" + BODY[1:]
+    site.serve(other)
+    mine = hashlib.sha256(other).hexdigest()
+    pull(entry, folder=tmp_path, sha256=mine, tell=said.append)  # one's own stands in, and is the measure from now on
+    assert pin.read_text().startswith(mine) and "yours" in said[2]
+    assert pull(entry, folder=tmp_path) == file
+    pin.write_text("?")
+    with pytest.raises(DownloadError, match="holds no SHA-256: delete it"):
+        pull(entry, folder=tmp_path)
+
+
+def test_what_a_published_digest_covers_is_not_pinned(entry: Published, tmp_path: Path) -> None:
+    said: list[str] = []
+    pull(entry, folder=tmp_path, tell=said.append)
+    assert not said and [path.name for path in tmp_path.iterdir()] == ["tiny.pt"]
 
 
 def test_pull_unpacks_what_was_zipped(site: Site, entry: Published, tmp_path: Path) -> None:

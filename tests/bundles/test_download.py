@@ -6,20 +6,21 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import Request
 
 import pytest
 from unreliable_host import BODY, SHA, Exchange, Site, running
 
 from gradstyle.bundles import download
-from gradstyle.bundles.download import DownloadError, fetch, unpack
+from gradstyle.bundles.download import OtherFile, fetch, unpack
+from gradstyle.bundles.http import Clock, DownloadError, Redirects
 from gradstyle.tensors import file_sha256
 
 
@@ -195,9 +196,11 @@ def test_a_changed_file_starts_over(site: Site, target: Path) -> None:
         {"Content_Range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}", "ETag": '"one"'},
         {"Content_Range": f"bytes 1000-{len(BODY) - 1}/{len(BODY)}", "ETag": '"two"'},
         {"Content_Range": f"bytes 1000-{len(BODY)}/{len(BODY) + 1}", "ETag": '"one"'},
+        {"Content_Range": f"bytes 1000-{len(BODY) - 9}/{len(BODY)}", "ETag": '"one"'},
+        {"Content_Range": f"bytes 1000-{len(BODY) - 1}/{len(BODY)}"},
         {"ETag": '"one"'},
     ],
-    ids=["another start", "another etag", "another length", "no range"],
+    ids=["another start", "another etag", "another length", "another end", "no etag", "no range"],
 )
 def test_a_part_of_something_else_is_not_joined(site: Site, target: Path, wrong: dict[str, str]) -> None:
     """A host that answers 206 whatever was asked: the part is dropped and the file asked for whole."""
@@ -224,7 +227,7 @@ def test_a_host_that_tells_no_length_with_a_range(site: Site, target: Path) -> N
         send=next(cuts, None),
         Content_Range=span.replace("1000", exchange.headers["Range"][6:-1]),
     )
-    assert fetch(site.url, target, sleep=Naps()).read_bytes() == BODY
+    assert fetch(site.url, target, sha256=SHA, sleep=Naps()).read_bytes() == BODY
     assert [asked["Range"] for asked in site.asked] == ["bytes=1000-", "bytes=6000-"]
 
 
@@ -288,7 +291,7 @@ def test_ctrl_c_keeps_the_part_and_says_so(site: Site, target: Path) -> None:
 
 
 def test_a_wrong_digest_is_not_kept(site: Site, target: Path) -> None:
-    with pytest.raises(DownloadError, match=f"has SHA-256 {SHA}, expected {'0' * 64}: it was deleted"):
+    with pytest.raises(OtherFile, match=f"has SHA-256 {SHA}, expected {'0' * 64}: it was deleted"):
         fetch(site.url, target, sha256="0" * 64)
     assert files(target) == set()
 
@@ -395,6 +398,86 @@ def test_a_silent_host_is_given_up(site: Site, target: Path) -> None:
     done.set()
 
 
+def drip(first: bytes) -> Callable[[Exchange], None]:
+    """A host that sends a byte at a time and never ends: so fast that no single read takes long."""
+
+    def answer(exchange: Exchange) -> None:
+        with suppress(OSError):
+            exchange.wfile.write(first)
+            for _ in range(1000):
+                exchange.wfile.write(b"x")
+                time.sleep(0.01)
+
+    return answer
+
+
+def test_a_head_that_drips_is_given_up(site: Site, target: Path) -> None:
+    site.answer = drip(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+    with pytest.raises(DownloadError, match="it stopped answering"):
+        fetch(site.url, target, attempts=1, timeout=0.1)
+    assert files(target) == set()
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 5000\r\n\r\n", r"within 0 s; \d+ bytes are kept in .*: pull again"),
+        (b"HTTP/1.0 302 Found\r\nLocation: /weights.pt\r\n\r\n", "redirects in a circle"),
+        (b"HTTP/1.0 200 OK\r\nX-Slow: ", "within 0 s; nothing has come yet"),
+    ],
+    ids=["body", "redirect", "head"],
+)
+def test_all_of_it_has_an_end(site: Site, target: Path, head: bytes, says: str) -> None:
+    """Each byte in good time, and yet not for ever."""
+    site.answer = drip(head)
+    with pytest.raises(DownloadError, match=says):
+        fetch(site.url, target, longest=0.2, sleep=Naps())
+    assert not target.exists()
+
+
+def test_an_empty_answer_is_no_file(site: Site, target: Path) -> None:
+    for declare in (0, None):
+        site.answer = lambda exchange, declare=declare: exchange.reply(b"", declare=declare)
+        with pytest.raises(DownloadError, match="its answer was empty"):
+            fetch(site.url, target, attempts=2, sleep=Naps())
+        assert files(target) == set()
+
+
+def test_without_a_length_and_a_digest_nothing_is_whole(site: Site, target: Path) -> None:
+    """The host hangs up: at the end, or in the middle."""
+    site.answer = lambda exchange: exchange.reply(BODY, declare=None, send=1000)
+    with pytest.raises(DownloadError, match=r"does not say how long the file is.* give its SHA-256"):
+        fetch(site.url, target, sleep=Naps())
+    assert files(target) == set()
+
+
+def test_nothing_larger_than_any_file_of_this_field(site: Site, target: Path) -> None:
+    site.answer = lambda exchange: exchange.reply(BODY)
+    with pytest.raises(DownloadError, match=r"offers 1,048,576 bytes, more than the 500,000 allowed"):
+        fetch(site.url, target, largest=500_000)
+
+    def endless(exchange: Exchange) -> None:
+        exchange.protocol_version = "HTTP/1.1"
+        exchange.reply(b"", declare=None, Transfer_Encoding="chunked", Connection="close")
+        with suppress(OSError):
+            for _ in range(100):
+                exchange.wfile.write(b"%x\r\n%b\r\n" % (len(BODY), BODY))
+
+    site.answer = endless
+    with pytest.raises(DownloadError, match="sends more than the 5000000 bytes allowed: not kept"):
+        fetch(site.url, target, largest=5_000_000)
+    assert files(target) == set()
+
+
+def test_a_length_of_thousands_of_digits_is_none(site: Site, target: Path) -> None:
+    site.answer = lambda exchange: exchange.reply(b"", status=503, Retry_After="9" * 5000)
+    with pytest.raises(DownloadError, match="answered 503"):
+        fetch(site.url, target, attempts=2, sleep=Naps())
+    site.answer = lambda exchange: exchange.reply(BODY, declare=int("9" * 4000))
+    with pytest.raises(DownloadError, match="does not say how long"):
+        fetch(site.url, target, sleep=Naps())
+
+
 @pytest.mark.parametrize("location", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x"])
 def test_redirects_lead_to_the_web_only(site: Site, target: Path, location: str) -> None:
     site.answer = lambda exchange: exchange.reply(b"", status=302, Location=location)
@@ -411,9 +494,9 @@ def test_a_circle_of_redirects(site: Site, target: Path) -> None:
 
 
 def test_no_way_down_from_https_to_http() -> None:
-    asked = download.Request("https://example.org/a")
+    asked = Request("https://example.org/a")
     with pytest.raises(DownloadError, match="not followed from https"):
-        download._Redirects().redirect_request(asked, None, 302, "", {}, "http://example.org/a")
+        Redirects().redirect_request(asked, None, 302, "", {}, "http://example.org/a")
 
 
 @pytest.mark.parametrize(
@@ -435,9 +518,9 @@ def test_google_drive_is_asked_past_its_warning(site: Site, target: Path, monkey
     asked: list[str] = []
     open_url = download._ask
 
-    def ask(source: download._Source, wanted: dict[str, str], timeout: float) -> object:
+    def ask(source: download._Source, wanted: dict[str, str], clock: Clock) -> object:
         asked.append(source.address)
-        return open_url(download._Source(site.url, source.page), wanted, timeout)
+        return open_url(download._Source(site.url, source.page), wanted, clock)
 
     monkeypatch.setattr(download, "_ask", ask)
     with pytest.raises(DownloadError, match=r"Open https://drive.google.com/file/d/1cUv_reLE6k-04/view in a browser"):
@@ -536,41 +619,6 @@ def test_two_pulls_share_one_download(site: Site, target: Path) -> None:
         thread.join(10)
     assert got == [target] * 3 and len(site.asked) == 1
     assert target.read_bytes() == BODY and files(target) == {"weights.pt"}
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="kills a process the POSIX way")
-def test_the_lock_of_a_dead_process_is_free(site: Site, target: Path) -> None:
-    target.parent.mkdir()
-    script = (
-        "import fcntl, sys, time; file = open(sys.argv[1], 'ab'); fcntl.flock(file, fcntl.LOCK_EX)\n"
-        "print('held', flush=True); time.sleep(60)"
-    )
-    lock = target.with_name("weights.pt.lock")
-    holder = subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-    assert download._acquire(lock) is None
-    holder.kill()
-    holder.wait(10)
-    assert lock.exists()
-    assert fetch(site.url, target).read_bytes() == BODY
-    assert files(target) == {"weights.pt"}
-    holder.stdout.close()
-
-
-def test_a_lock_that_was_removed_meanwhile_is_none(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target.parent.mkdir()
-    path, lock = target.with_name("weights.pt.lock"), download._lock
-
-    def after_the_holder_left(file: object) -> bool:
-        path.unlink()
-        return lock(file)
-
-    monkeypatch.setattr(download, "_lock", after_the_holder_left)
-    assert download._acquire(path) is None
-    monkeypatch.undo()
-    held = download._acquire(path)
-    assert held is not None and download._acquire(path) is None
-    held.close()
 
 
 def test_the_lock_is_given_back_after_a_failure(site: Site, target: Path) -> None:

@@ -1,19 +1,24 @@
 """The published checkpoints of this field, by name: where their authors put them and on what terms.
 
 Every address was read in the project named as its source. A size or a digest is given only where it was found
-published for that very file; elsewhere there is none, and whoever pulls the file can pin the one they got.
+published for that very file; elsewhere the first whole download's digest is kept, and later ones must have it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from .download import DownloadError, Progress, fetch, unpack
+from ..files import write_text
+from ..tensors import file_sha256
+from .download import OtherFile, Progress, fetch, unpack
+from .http import DownloadError
 
 Kind: TypeAlias = Literal["generator", "encoder and generator", "method", "loss network", "directions"]
 
@@ -348,24 +353,48 @@ def pull(
     folder: Path | None = None,
     progress: Progress | None = None,
     sha256: str | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Download a published file into `folder` (unless given, `downloads` in `home()`); return where it is.
 
-    `sha256` is the caller's own pin: it stands in for whatever the catalogue says of size and digest.
+    `sha256` is the caller's own pin: it stands in for whatever the catalogue says of size and digest. Where nobody
+    gives a digest, that of the first whole download is kept in `FILE.sha256`, and every later one must have it.
+    `tell` is called with what a person should know of that.
     """
     entry = find(name_or_entry) if isinstance(name_or_entry, str) else name_or_entry
     target = (folder or home() / "downloads") / entry.file
+    pin = target.with_name(target.name + ".sha256")
+    pinned = None if sha256 or entry.sha256 else _pinned(pin)
     try:
         path = fetch(
             entry.url,
             target,
-            sha256=sha256 or entry.sha256,
+            sha256=sha256 or entry.sha256 or pinned,
             size=None if sha256 else entry.size,
             progress=progress,
         )
     except DownloadError as error:
-        raise DownloadError(f"{error} ({entry.name} is from {entry.source})") from error
+        other = pinned and isinstance(error, OtherFile)
+        kept = f"; that SHA-256 is the first download's, kept in {pin}: delete it to take another file" if other else ""
+        raise DownloadError(f"{error} ({entry.name} is from {entry.source}{kept})") from error
+    if pinned:
+        tell(f"the publisher gives no checksum; it is the file of the first download, as {pin} says")
+    elif not entry.sha256:
+        found = file_sha256(path)
+        write_text(pin, f"{found}  {target.name}\n")
+        whose = "yours" if sha256 else f"this file's SHA-256 is {found}"
+        tell(f"the publisher gives no checksum; {whose}: kept in {pin}, later downloads must have it")
     return unpack(path, entry.member) if entry.member else path
+
+
+def _pinned(pin: Path) -> str | None:
+    """The digest of the first whole download; None before there was one."""
+    if not pin.exists():
+        return None
+    text = pin.read_text("utf-8", errors="replace")[:200]
+    if not re.fullmatch(r"[0-9a-f]{64} [ *].+\s*", text):
+        raise DownloadError(f"{pin} holds no SHA-256: delete it, and the next download's is kept")
+    return text[:64]
 
 
 def table() -> str:
@@ -373,7 +402,7 @@ def table() -> str:
     rows = [["name", "what it is", "domain", "pixels", "comes out", "needs", "licence", "checked by"], ["---"] * 8]
     for each in CATALOG:
         what = f"[{each.title}]({each.source})" + (f"; {each.notes}" if each.notes else "")
-        check = "SHA-256" if each.sha256 else "size" if each.size else ""
+        check = "SHA-256" if each.sha256 else "size, first download" if each.size else "first download"
         pixels = "" if each.resolution is None else str(each.resolution)
         needs = ", ".join(f"`{other}`" for other in each.needs)
         rows.append([f"`{each.name}`", what, each.domain, pixels, each.kind, needs, each.licence, check])

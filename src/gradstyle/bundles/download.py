@@ -1,4 +1,4 @@
-"""Fetch one published file over http(s): resumed when cut, checked when done, never half there.
+"""Fetch one published file over http(s): resumed when cut, checked when done, never half there, never without end.
 
 The bytes so far lie in `NAME.part`, and `NAME.part.json` says which file behind the address they are of; the
 name itself appears only once the file is whole and fits what was expected of it.
@@ -11,48 +11,35 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from http.client import HTTPException, HTTPMessage, HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from ssl import SSLCertVerificationError
-from typing import IO, BinaryIO, TypeAlias, cast
+from typing import IO, TypeAlias, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-)
+from urllib.request import Request
 
+from ..files import locked
 from ..tensors import file_sha256
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from .http import Clock, DownloadError, Late, opener
 
 Progress: TypeAlias = Callable[[int, int | None], None]  # bytes on the disk, bytes in all where known
 
 _BLOCK = 1 << 18
 _LONGEST_WAIT = 60.0  # seconds between two attempts, whatever the host asks for
+_LONGEST = 6 * 3600.0  # seconds in all, in which 1.4 GB come at 64 kB/s; what has come by then is kept
+_LARGEST = 4 << 30  # bytes; the largest files of this field are half of that
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_NO_LOCKS_HERE = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK}
 
 
-class DownloadError(OSError):
-    """A file could not be fetched; the message says what to do."""
+class OtherFile(DownloadError):
+    """What is there, or came, is not the file that was expected."""
 
 
 class _Cut(Exception):
@@ -72,18 +59,21 @@ def fetch(
     progress: Progress | None = None,
     attempts: int = 5,
     timeout: float = 30.0,
+    longest: float = _LONGEST,
+    largest: int = _LARGEST,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Bring the file behind `url` (http, https, or `gdrive:ID`) to `target`, and return `target`.
 
     A target that is there and fits is returned without asking the host. `sha256` may be the whole digest or
     its first digits, 8 or more (what torchvision puts into file names). `attempts` are counted in a row
-    without a new byte. Ctrl-C keeps the part, as a cut connection does: the next call goes on from there.
+    without a new byte; a host has `timeout` seconds for each piece and for the whole head of its answer, and
+    `longest` for everything. Ctrl-C keeps the part, as a cut connection does: the next call goes on from there.
     """
     source = _Source.of(url)
     if attempts < 1:
         raise ValueError(f"attempts must be at least 1, got {attempts}")
-    expected = _Expected(_digits(sha256) if sha256 else None, size)
+    expected = _Expected(_digits(sha256) if sha256 else None, size, largest)
     report = progress or (lambda received, total: None)
     part = _Part(target)
 
@@ -95,13 +85,19 @@ def fetch(
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _locked(target, wait):
+        with locked(_lock_of(target), wait):
             if _is_there(target, expected, report):
                 return target
-            _Transfer(source, part, expected, report, timeout).run(attempts, sleep)
+            clock = Clock(timeout, time.monotonic() + longest)
+            try:
+                _Transfer(source, part, expected, report, clock).run(attempts, sleep)
+            except Late:
+                raise DownloadError(
+                    f"{source.host} did not deliver {target.name} within {longest:,.0f} s; {part.kept()}"
+                ) from None
             if problem := expected.problem(part.path):
                 part.remove()
-                raise DownloadError(
+                raise OtherFile(
                     f"{target.name} from {source.host} {problem}: it was deleted. Pull again; if it stays so, the "
                     "file has changed at its source, and only its authors can tell whether the new one is theirs"
                 )
@@ -118,7 +114,7 @@ def unpack(archive: Path, member: str) -> Path:
         return archive
     target = archive.with_name(member)
     try:
-        with zipfile.ZipFile(archive) as opened, _locked(target, lambda: time.sleep(0.1)):
+        with zipfile.ZipFile(archive) as opened, locked(_lock_of(target), lambda: time.sleep(0.1)):
             found = next((each for each in opened.infolist() if PurePosixPath(each.filename).name == member), None)
             if found is None:
                 return archive
@@ -139,6 +135,12 @@ def unpack(archive: Path, member: str) -> Path:
 class _Expected:
     sha256: str | None  # or its first digits
     size: int | None
+    largest: int
+
+    @property
+    def is_known(self) -> bool:
+        """Whether something but the host's word shows that a file is whole."""
+        return self.sha256 is not None or self.size is not None
 
     def problem(self, path: Path) -> str | None:
         """What keeps the file from being the one that was expected."""
@@ -152,11 +154,15 @@ class _Expected:
         return None
 
 
+def _lock_of(target: Path) -> Path:
+    return target.with_name(target.name + ".lock")
+
+
 def _is_there(target: Path, expected: _Expected, report: Progress) -> bool:
     if not target.exists():
         return False
     if problem := expected.problem(target):
-        raise DownloadError(f"{target} is there but {problem}: move it away and pull again")
+        raise OtherFile(f"{target} is there but {problem}: move it away and pull again")
     report(target.stat().st_size, target.stat().st_size)
     return True
 
@@ -247,7 +253,7 @@ class _Transfer:
     part: _Part
     expected: _Expected
     report: Progress
-    timeout: float
+    clock: Clock
 
     def run(self, attempts: int, sleep: Callable[[float], None]) -> None:
         failures, furthest = 0, self.part.size
@@ -258,6 +264,8 @@ class _Transfer:
             except _Cut as cut:
                 if cut.restart:
                     self.part.remove()
+                if not self.clock.left:
+                    raise Late from cut
                 if self.part.size > furthest:
                     failures, furthest = 0, self.part.size
                 failures += 1
@@ -266,7 +274,7 @@ class _Transfer:
                         f"{self.source.host} did not deliver {self.part.path.stem}: {cut} "
                         f"(attempts in a row: {failures}); {self.part.kept()}"
                     ) from cut
-                sleep(min(max(2.0 ** (failures - 1), cut.wait), _LONGEST_WAIT))
+                sleep(min(max(2.0 ** (failures - 1), cut.wait), _LONGEST_WAIT, self.clock.left))
 
     def attempt(self) -> None:
         have, before = self.part.size, self.part.origin()
@@ -274,22 +282,31 @@ class _Transfer:
             self.report(have, have)  # all there: only the check and the name were missing
             return
         wanted = self.range(have, before)
-        with _ask(self.source, wanted, self.timeout) as response:
+        with _ask(self.source, wanted, self.clock) as response:
             start, now = _answer(self.source, response)
             block = _read(response)
+            if not block:
+                raise _Cut("its answer was empty")
             if _is_page(response, block):
                 raise DownloadError(
                     f"{self.source.host} answered with a page instead of the file (the download quota is used up, "
                     f"or a sign-in is needed). {self.source.by_hand()}"
                 )
             if response.status == 206:
-                if not wanted or start != have or before is None or not before.same_file(now):
+                if not wanted or start != have or before is None or not self.goes_on(before, now):
                     raise _Cut("it sent another part than was asked for", restart=True)
                 now = replace(now, total=before.total if now.total is None else now.total)
-            size = self.expected.size
+            size, largest = self.expected.size, self.expected.largest
             if size is not None and now.total is not None and now.total != size:
                 self.part.remove()
                 raise DownloadError(f"{self.source.host} offers {now.total} bytes, expected {size}: another file")
+            if now.total is not None and now.total > largest:
+                raise DownloadError(f"{self.source.host} offers {now.total:,} bytes, more than the {largest:,} allowed")
+            if now.total is None and not response.chunked and not self.expected.is_known:
+                raise DownloadError(
+                    f"{self.source.host} does not say how long the file is, and nothing is known to check it by, so "
+                    f"that a cut one would pass for whole: give its SHA-256 (--sha256). {self.source.by_hand()}"
+                )
             if start == 0:
                 self.part.begin(now)
             if now.total is not None:
@@ -304,15 +321,22 @@ class _Transfer:
             return {"Range": f"bytes={have}-", "If-Range": before.validator}
         return {"Range": f"bytes={have}-"} if self.expected.sha256 and before.total else {}
 
+    def goes_on(self, before: _Origin, now: _Origin) -> bool:
+        """Whether an answer is the rest of the part; where no digest will tell, only if the host names it as such."""
+        named = self.expected.sha256 or before.validator == now.validator
+        return bool(named) and before.same_file(now)
+
     def append(self, received: int, total: int | None, block: bytes, response: HTTPResponse) -> None:
         limit = self.expected.size if total is None else total
+        most = self.expected.largest if limit is None else limit
         self.report(received, limit)
         try:
             with self.part.path.open("ab", buffering=0) as file:
                 while block:
-                    if limit is not None and received + len(block) > limit:
+                    if received + len(block) > most:
                         self.part.remove()
-                        raise DownloadError(f"{self.source.host} sends more than the {limit} bytes expected: not kept")
+                        why = "expected" if most == limit else "allowed"
+                        raise DownloadError(f"{self.source.host} sends more than the {most} bytes {why}: not kept")
                     _write(file, block)
                     received += len(block)
                     self.report(received, limit)
@@ -331,38 +355,13 @@ class _Transfer:
             self.report(received, received)
 
 
-class _Redirects(HTTPRedirectHandler):
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> Request | None:
-        before, after = urlsplit(req.full_url), urlsplit(newurl).scheme
-        if after not in ("http", "https") or (before.scheme == "https" and after == "http"):
-            raise DownloadError(f"{before.netloc} redirects to {newurl}, which is not followed from {before.scheme}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> OpenerDirector:
-    """Only http and https: there is no handler of file, ftp or data to be led to."""
-    opener = OpenerDirector()
-    for handler in (
-        ProxyHandler(),
-        HTTPHandler(),
-        HTTPSHandler(),
-        HTTPDefaultErrorHandler(),
-        HTTPErrorProcessor(),
-        _Redirects(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-def _ask(source: _Source, wanted: dict[str, str], timeout: float) -> HTTPResponse:
+def _ask(source: _Source, wanted: dict[str, str], clock: Clock) -> HTTPResponse:
     headers = {"User-Agent": "gradstyle", "Accept": "*/*", "Accept-Encoding": "identity", **wanted}
     try:
-        return cast(HTTPResponse, _opener().open(Request(source.address, headers=headers), timeout=timeout))
+        return cast(HTTPResponse, opener(clock).open(Request(source.address, headers=headers), timeout=clock.piece))
     except HTTPError as error:
-        with error:
-            raise _refusal(source, error) from None
+        error.close()
+        raise _refusal(source, error) from None
     except DownloadError:
         raise
     except (HTTPException, OSError) as error:
@@ -398,8 +397,11 @@ def _answer(source: _Source, response: HTTPResponse) -> tuple[int, _Origin]:
         raise DownloadError(f"{source.host} answered {response.status}, encoded as {encoding}. {source.by_hand()}")
     start, total = 0, _number(response.headers.get("Content-Length"))
     if response.status == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        start, total = (int(found[1]), _number(found[2])) if found else (-1, None)
+        length = total
+        span = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""), re.ASCII)
+        first, last, total = (_number(number) for number in span.groups()) if span else (None, None, None)
+        fits = first is not None and last is not None and length in (None, last - first + 1)
+        start = first if first is not None and fits else -1
     return start, _Origin(source.address, response.headers.get("ETag"), response.headers.get("Last-Modified"), total)
 
 
@@ -417,7 +419,7 @@ def _is_page(response: HTTPResponse, first: bytes) -> bool:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
+    return int(text) if text and text.isdecimal() and len(text) < 20 else None
 
 
 def _write(file: IO[bytes], block: bytes) -> None:
@@ -477,39 +479,3 @@ def _reason(error: object) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
-
-
-@contextmanager
-def _locked(target: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """One process at a time. The system drops the lock of a process that died, so none is ever stale."""
-    path = target.with_name(target.name + ".lock")
-    while (file := _acquire(path)) is None:
-        wait()
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # an open file stays on Windows: empty, and no hindrance
-            path.unlink()
-        file.close()
-
-
-def _acquire(path: Path) -> BinaryIO | None:
-    """The lock's file, held; None while another process holds it."""
-    file = path.open("ab")
-    with suppress(FileNotFoundError):
-        # The one who held it may have removed it meanwhile: then this lock is on a file that nobody else sees.
-        if _lock(file) and os.path.samestat(path.stat(), os.fstat(file.fileno())):
-            return file
-    file.close()
-    return None
-
-
-def _lock(file: BinaryIO) -> bool:
-    try:
-        if sys.platform == "win32":
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in _NO_LOCKS_HERE  # some network folders have none: go on as without
-    return True

@@ -137,16 +137,16 @@ def pull(
     from ..bundles.build import build
     from ..bundles.catalog import find
     from ..bundles.catalog import pull as fetch
-    from ..tensors import file_sha256
 
     entry = find(name)
     alone = entry.kind in ("loss network", "directions")
     target = None if file_only or alone else _target(entry.name, None, force)
     say(f"{entry.title} — licence: {entry.licence}")
+    said: list[str] = []
     with download_bar(entry.name) as bar:
-        path = fetch(entry, progress=bar, sha256=sha256)
-    if not entry.sha256 and not sha256:
-        say(f"the publisher gives no checksum; this file's SHA-256 is {file_sha256(path)}", "dim")
+        path = fetch(entry, progress=bar, sha256=sha256, tell=said.append)
+    for text in said:
+        say(text, "dim")
     if target is None:
         say(str(path))
         if entry.kind == "directions":
