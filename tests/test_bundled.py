@@ -12,9 +12,9 @@ import gradstyle
 from gradstyle.bundles import Bundle
 from gradstyle.bundles.bundle import BUNDLED, fingerprint
 from gradstyle.evaluation.card import CARD, FIGURES, figures_block
+from gradstyle.files import file_sha256
 from gradstyle.photos import align, paste
 from gradstyle.photos.portraits import astronaut
-from gradstyle.tensors import file_sha256
 
 FACES = BUNDLED / "faces"
 MOST = 64 << 20  # bytes

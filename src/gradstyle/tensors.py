@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .files import file_sha256
+
 MAX_HEADER = 8 << 20  # bytes: a thousand tensors take about 100 kB
 _DTYPES = {
     "F64": torch.float64,
@@ -153,11 +155,3 @@ def _narrowed(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def finite(values: Tensor) -> bool:
     """Of the lowest and the highest: twenty times faster than asking each value, and in no memory."""
     return not values.is_floating_point() or not values.numel() or all(x.isfinite() for x in values.aminmax())
-
-
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from gradstyle.tensors import file_sha256
+from gradstyle.files import file_sha256
 
 Spoil = Callable[[Path], None]
 Hostile = Iterator[tuple[str, Spoil, str]]

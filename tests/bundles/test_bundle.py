@@ -322,9 +322,11 @@ def test_edits_of_another_generator_are_refused_with_both_names() -> None:
     bundle.put("generator", tiny.generator())  # the same again
 
 
-@pytest.mark.parametrize("name", ["", " ", "a/b", "a,b", "a=1", "smile ", "x" * 81, "a\nb", "\x1b[2J"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a/b", "..\\x", "a,b", "a=1", "smile ", "CON", "com1.x", "x" * 81, "a\nb", "\x1b[2J"]
+)
 def test_names_that_no_slider_can_have(name: str) -> None:
-    with pytest.raises(BundleError, match="an edit's name is a word or a few"):
+    with pytest.raises(BundleError, match="an edit's name "):
         bare().put_edits({name: Edit("x", torch.ones(1, 32))})
 
 
@@ -511,7 +513,7 @@ def test_safetensors_own_library_reads_the_parts(saved: Path) -> None:
 
 
 def test_a_part_that_safetensors_own_library_wrote(copied: Path) -> None:
-    from gradstyle.tensors import file_sha256
+    from gradstyle.files import file_sha256
 
     path = copied / "generator.safetensors"
     save_file(load_file(path), path, {"format": "pt"})

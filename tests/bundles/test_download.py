@@ -21,7 +21,7 @@ from unreliable_host import BODY, SHA, Exchange, Site, running
 from gradstyle.bundles import download
 from gradstyle.bundles.download import OtherFile, fetch, unpack
 from gradstyle.bundles.http import Clock, DownloadError, Redirects
-from gradstyle.tensors import file_sha256
+from gradstyle.files import file_sha256
 
 
 @pytest.fixture

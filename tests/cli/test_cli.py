@@ -29,6 +29,7 @@ from unreliable_host import Site, running
 
 from gradstyle.bundles import Bundle, catalog, download
 from gradstyle.bundles.catalog import Published
+from gradstyle.bundles.sliders import Slider
 from gradstyle.cli import app
 from gradstyle.photos import open_photo, to_photo
 
@@ -179,6 +180,44 @@ def test_edit_a_photo(installed: str) -> None:
     assert below(Path.cwd()).keys() == before.keys() | {"text.jpg"}
 
 
+def test_what_was_asked_for_wrongly_is_said_before_what_is_there(installed: str) -> None:
+    picture().save("me.png")
+    arguments = ["me.png", "-e", "smile=1", "--device", "cpu"]
+    for made, verb in (("me-edited.png", "edit"), ("me-compared.png", "compare")):
+        good(verb, *arguments, "-b", installed)
+        assert "there is no bundle 'nope'" in error(verb, *arguments, "-b", "nope")
+        assert "amount of an edit is a number" in error(verb, *arguments, "-b", installed, "-e", "smile=nan")
+        assert f"{made} exists" in error(verb, *arguments, "-b", installed)
+    assert "has no gradstyle" in error("edit", *arguments, "-b", installed, "-m", "gradstyle")
+    assert "has no edit 'smyle'" in error("edit", *arguments, "-b", installed, "-e", "smyle=1")
+    good("sweep", "me.png", "smile", "-b", installed, "--device", "cpu")
+    assert "has no gradstyle" in error("sweep", "me.png", "smile", "-b", installed, "-m", "gradstyle")
+
+
+def test_the_picture_says_how_far_it_was_edited(home: Path) -> None:
+    made = bundle(methods=("styleres",))
+    made.put_edits(made.edits, {"smile": Slider(-1.5, 1.5)})
+    made.save(home / "bundles" / "tiny")
+    picture().save("me.png")
+    good("edit", "me.png", "-b", "tiny", "-e", "smile=99", "-e", "pose=4", "--device", "cpu")
+    origin = open_photo("me-edited.png").origin
+    assert origin is not None and origin.edited == "smile=+1.5, pose=+4 (styleres, tiny)"
+    good("edit", "me.png", "-b", "tiny", "-e", "smile=99", "--beyond", "--device", "cpu", "--force")
+    origin = open_photo("me-edited.png").origin
+    assert origin is not None and origin.edited == "smile=+99 (styleres, tiny)"
+
+
+@pytest.mark.parametrize("name", ["..\\x.png", "CON.png", "com1.jpg", "a:b.png", "x.png.", "a|b"])
+def test_what_is_written_has_a_name_that_every_system_takes(installed: str, name: str) -> None:
+    picture().save("me.png")
+    for verb in (("edit", "me.png", "-e", "smile=1"), ("sample",), ("sweep", "me.png", "smile"), ("bundle", "import")):
+        arguments = [*verb, *([NVIDIA] if verb[0] == "bundle" else ["-b", installed]), "--out", name]
+        assert "what is written " in error(*arguments)
+    assert "what is written " in error("video", "me.mp4", name, "-b", installed, "-e", "smile=1")
+    assert "a bundle's name " in error("bundle", "import", NVIDIA, "--name", name)
+    assert [path.name for path in Path.cwd().iterdir()] == ["me.png"]
+
+
 def test_sweep_an_edit(installed: str) -> None:
     picture().save("me.png")
     arguments = ["sweep", "me.png", "smile", "-b", installed, "--device", "cpu", "--steps", 5]
@@ -242,7 +281,7 @@ def test_import_is_told_where_and_overwrites_nothing(home: Path) -> None:
     assert Bundle.load("faces").domain.crop == "ffhq" and "faces cut as ffhq does" in good("bundle", "info", "faces")
     assert "aspect is two numbers" in error("bundle", "import", NVIDIA, "--aspect", "0:3")
     for name in ("../x", ".x", "a/b"):
-        assert "a bundle's name is a folder's name" in error("bundle", "import", NVIDIA, "--name", name)
+        assert "a bundle's name is a name without" in error("bundle", "import", NVIDIA, "--name", name)
     assert "none.pt: there is no such file" in error("bundle", "import", "none.pt")
     np.save("smile.npy", np.ones((1, 32), np.float32))
     assert "no generator in smile.npy: a bundle stands on one" in error("bundle", "import", "smile.npy")
@@ -252,6 +291,15 @@ def test_import_is_told_where_and_overwrites_nothing(home: Path) -> None:
     )
     good("bundle", "import", NVIDIA, "smile.npy", "--name", "both")
     assert "smile" in good("bundle", "info", "both")
+
+
+def test_info_lists_the_edits_and_how_far_they_go(home: Path) -> None:
+    made = bundle(methods=("styleres",))
+    made.put_edits(made.edits, {"smile": Slider(-1.5, 2)}, {"age": {"why": "it moves pose more"}})
+    made.save(home / "bundles" / "tiny")
+    told = " ".join(good("bundle", "info", "tiny").split())
+    assert "smile -1.5 … +2" in told and "pose (of any amount)" in told and "age (found wanting)" in told
+    assert "part edits 0.0 MB, sha256" in told and "part generator 0." in told
 
 
 def test_markup_and_escape_codes_in_names_are_plain_text(home: Path) -> None:

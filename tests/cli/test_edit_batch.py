@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import random
 import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +27,7 @@ from test_editor import bundle
 from gradstyle.bundles import Domain
 from gradstyle.cli import app, batch
 from gradstyle.editor import Editor
+from gradstyle.files import file_sha256
 from gradstyle.photos import open_photo
 
 
@@ -131,6 +138,138 @@ def test_a_picture_that_was_written_before_the_report_said_so(faces: str) -> Non
     assert (json.loads(begun)["status"], json.loads(edited)["status"]) == ("begun", "edited")
     path.write_text(begun + "\n")
     assert "1 done before" in run("photos", "-b", faces, "-e", "smile=2").stdout
+
+
+def test_what_is_done_is_known_by_digests_not_by_names(faces: str) -> None:
+    """Of a picture that was begun with other settings, emptied, changed or put there, nothing false is said."""
+    some(4)
+    out = Path("photos-edited")
+    assert run("photos", "-b", faces, "-e", "smile=1").exit_code == 0
+    first = {path.name: path.read_bytes() for path in out.glob("*.png")}
+    # As after `smile=-1 --force` that was killed: the report names what 0.png was to become, 1.png has become it.
+    assert run("photos", "-b", faces, "-e", "smile=-1", "--force").exit_code == 0
+    second = {path.name: path.read_bytes() for path in out.glob("*.png")}
+    assert all(second[name] != first[name] for name in first)
+    (out / "0.png").write_bytes(first["0.png"])
+    (out / "2.png").write_bytes(b"")
+    (out / "3.png").write_bytes(second["1.png"])
+    done = run("photos", "-b", faces, "-e", "smile=-1")
+    assert "1 edited, 1 done before, 2 failed" in done.stdout  # empty: made again
+    assert "0.png is no longer what was written" in done.stderr and "3.png is no longer what was written" in done.stderr
+    assert (out / "0.png").read_bytes() == first["0.png"]  # nothing is overwritten unless asked
+    done = run("photos", "-b", faces, "-e", "smile=-1", "--force")
+    assert "2 edited, 2 done before" in done.stdout
+    assert {path.name: path.read_bytes() for path in out.glob("*.png")} == second
+
+
+def test_what_is_done_stays_done_elsewhere_and_under_other_amounts_that_mean_the_same(faces: str) -> None:
+    some(2)
+    assert run("photos", "-b", faces, "-e", "smile=2").exit_code == 0
+    Path("photos").rename("moved")
+    Path("photos-edited").rename("moved-edited")
+    os.utime("moved/0.png", (0, 0))
+    assert "2 done before" in run("moved", "-b", faces, "-e", "smile=1.0", "-e", "smile=1").stdout
+
+
+def test_other_weights_are_another_batch(faces: str, tmp_path: Path) -> None:
+    some(1)
+    assert run("photos", "-b", faces, "-e", "smile=2").exit_code == 0
+    changed = bundle(Domain("faces", crop="celeba"))
+    changed.put_edits({**changed.edits, "smile": 2 * changed.edits["smile"]})
+    changed.save(Path(faces), overwrite=True)
+    assert "0.png exists" in run("photos", "-b", faces, "-e", "smile=2").stderr
+    assert "1 edited" in run("photos", "-b", faces, "-e", "smile=2", "--force").stdout
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_two_photos_share_an_output(faces: str, jobs: int) -> None:
+    """Told apart by the whole name of what is written, and as a disk tells them that takes `A.png` for `a.png`."""
+    Path("photos").mkdir()
+    for i, name in enumerate(("b.bmp", "b.bmp.png", "B.BMP", "a.png", "A.png", "e\u0301.png", "\u00e9.png")):
+        portrait().crop((0, 0, 200 - i, 200)).save(Path("photos") / name)
+    done = run("photos", "-b", faces, "-e", "smile=2", "--jobs", jobs, "--force")
+    assert done.exit_code == 0 and "7 edited" in done.stdout, done.output
+    lines = report("photos-edited")
+    assert len({Path(line.out).name.casefold() for line in lines.values()}) == 7
+    for line in lines.values():  # each of its own photo
+        assert open_photo(line.out).size == open_photo(line.photo).size and file_sha256(Path(line.out)) == line.sha256
+    assert run("photos", "-b", faces, "-e", "smile=2").stdout.startswith("7 done before")
+
+
+def test_a_name_that_is_no_text(faces: str) -> None:
+    Path("photos").mkdir()
+    odd = os.fsencode("photos/") + b"\xff\xe9.png"
+    try:
+        Path(os.fsdecode(odd)).write_bytes(b"")
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes no such name")
+    portrait().save(os.fsdecode(odd))
+    for status in ("1 edited", "1 done before"):
+        assert status in run("photos", "-b", faces, "-e", "smile=2").stdout
+
+
+def test_one_batch_at_a_time_writes_to_a_folder(faces: str) -> None:
+    some(1)
+    Path("photos-edited").mkdir()
+    with batch.locked(Path("photos-edited") / batch.LOCK, lambda: None):
+        done = run("photos", "-b", faces, "-e", "smile=2")
+        assert done.exit_code == 1 and "another batch writes to photos-edited: wait until it is done" in done.stderr
+    assert run("photos", "-b", faces, "-e", "smile=2").exit_code == 0
+    assert {path.name for path in Path("photos-edited").iterdir()} == {"0.png", batch.REPORT}
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from gradstyle.cli.batch import found, run
+source, out, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+def work(photo, place):
+    text = f"{photo.read_text()} {how}"
+    with place.open("w") as file:
+        for half in (text[:5], text[5:]):
+            file.write(half)
+            file.flush()
+            time.sleep(0.005)
+    return ()
+for line in run(found([source], out)[0], work, out, {"how": how}, 2, force=True):
+    print(line.status, line.photo)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process the POSIX way")
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    """Nothing that is done is lost or done again, nothing is half, nothing of other settings passes for done."""
+    names, out = [f"{i}.png" for i in range(24)], tmp_path / "out"
+    (tmp_path / "in").mkdir()
+    for name in names:
+        (tmp_path / "in" / name).write_text(f"photo {name}")
+
+    def started(how: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", WRITER, str(tmp_path / "in"), str(out), how]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def begun() -> int:
+        return (out / batch.REPORT).read_text().count('"begun"') if (out / batch.REPORT).exists() else 0
+
+    def there(how: str) -> set[str]:
+        return {name for name in names if (out / name).exists() and (out / name).read_text() == f"photo {name} {how}"}
+
+    chance, finished = random.Random(0), 0
+    for kill, how in zip([signal.SIGKILL, signal.SIGHUP] * 3, itertools.cycle("aab")):
+        before, until = there(how), begun() + chance.randrange(1, 9)
+        running = started(how)
+        while running.poll() is None and begun() < until:
+            time.sleep(0.002)
+        running.send_signal(kill)
+        finished += running.wait(30) == 0
+        assert before <= there(how)
+        assert there("a") | there("b") == {name for name in names if (out / name).exists()}  # whole, each of them
+        assert kill == signal.SIGKILL or not (out / batch.PARTIAL).exists()
+    before = there("b")
+    said, _ = (last := started("b")).communicate(timeout=60)
+    assert finished < 6 and last.returncode == 0 and there("b") == set(names)
+    assert said.count("done before") == len(before) and said.count("edited") == len(names) - len(before)
+    assert {path.name for path in out.iterdir()} == {*names, batch.REPORT}
 
 
 def test_patterns_and_names(faces: str) -> None:

@@ -11,8 +11,8 @@ from gradstyle.bundles import Bundle
 from gradstyle.cli import app
 from gradstyle.evaluation.card import BEGIN, CARD, END, FIGURES, figures_block, write_card
 from gradstyle.evaluation.store import RunFolder
+from gradstyle.files import file_sha256
 from gradstyle.stylegan2 import Generator, GeneratorConfig
-from gradstyle.tensors import file_sha256
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..edits import Edit
 from ..encoder import Encoder, EncoderConfig
+from ..files import check_name
 from ..losses.judge import Judge, JudgeRecord
 from ..methods import METHODS, Method
 from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
@@ -89,6 +90,11 @@ class Bundle:
         if not self.methods:
             raise BundleError(f"bundle {self.name!r} cannot edit photos: it has no encoder")
         return "e4e"
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each part's file; a part that is in memory alone has none."""
+        return {name: part.sha256 for name, part in self._parts.items() if part.sha256 is not None}
 
     def config(self, part: str) -> Any:
         return self._part(part).config
@@ -318,8 +324,12 @@ class Bundle:
         }
         for key, like in shapes.items():
             name, _, axis = key.rpartition("/")
-            if not name or len(name) > 80 or not name.isprintable() or name != name.strip() or set(name) & set("/,="):
-                raise BundleError(f"{where}: an edit's name is a word or a few without / , and =, got {name[:80]!r}")
+            try:
+                check_name(name, "an edit's name")  # files are named after edits
+            except ValueError as error:
+                raise BundleError(f"{where}: {error}") from None
+            if len(name) > 80 or set(name) & set(",="):
+                raise BundleError(f"{where}: an edit's name is a word or a few without , and =, got {name[:80]!r}")
             if list(like.shape) not in fitting.get(axis, ()) or not like.is_floating_point():
                 needed = " or ".join(map(str, fitting.get(axis, ()))) or "no such thing"
                 raise BundleError(f"{where}: edit {name!r} holds {axis[:80]!r} of {list(like.shape)}, needed {needed}")

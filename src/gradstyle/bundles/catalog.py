@@ -15,8 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ..files import write_text
-from ..tensors import file_sha256
+from ..files import file_sha256, write_text
 from .download import OtherFile, Progress, fetch, unpack
 from .http import DownloadError
 

@@ -24,8 +24,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request
 
-from ..files import locked
-from ..tensors import file_sha256
+from ..files import file_sha256, locked
 from .http import Clock, DownloadError, Late, opener
 
 Progress: TypeAlias = Callable[[int, int | None], None]  # bytes on the disk, bytes in all where known
@@ -285,8 +284,6 @@ class _Transfer:
         with _ask(self.source, wanted, self.clock) as response:
             start, now = _answer(self.source, response)
             block = _read(response)
-            if not block:
-                raise _Cut("its answer was empty")
             if _is_page(response, block):
                 raise DownloadError(
                     f"{self.source.host} answered with a page instead of the file (the download quota is used up, "
@@ -296,6 +293,8 @@ class _Transfer:
                 if not wanted or start != have or before is None or not self.goes_on(before, now):
                     raise _Cut("it sent another part than was asked for", restart=True)
                 now = replace(now, total=before.total if now.total is None else now.total)
+            if not block and not now.total:
+                raise _Cut("its answer was empty")
             size, largest = self.expected.size, self.expected.largest
             if size is not None and now.total is not None and now.total != size:
                 self.part.remove()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from ..files import check_name
 from .config import from_json, to_json
 
 FORMAT = 1
@@ -46,6 +47,7 @@ class PartInfo:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w-]*\.safetensors", self.file, re.ASCII):
             raise ValueError(f"file is the name of a .safetensors file beside {MANIFEST}, got {self.file[:200]!r}")
+        check_name(self.file, "file")
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError(f"sha256 is 64 hexadecimal digits, got {self.sha256[:80]!r}")
         _check_sizes(self.config, "config")

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
 
+from ..files import check_name
+
 console = Console()
 errors = Console(stderr=True)
 
@@ -21,6 +23,9 @@ class Command(typer.core.TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         try:
+            for place in ("out", "target"):
+                if isinstance(path := ctx.params.get(place), Path) and path.name not in ("", ".."):
+                    check_name(path.name.removeprefix("."), "what is written")
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
             message = str(error) or type(error).__name__

@@ -5,15 +5,24 @@ from __future__ import annotations
 import glob
 import json
 import os
+import shutil
+import signal
+import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
-from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
+
+from ..files import file_sha256, locked
+from .app import writable
 
 REPORT = "report.jsonl"
+LOCK, PARTIAL = ".gradstyle-lock", ".gradstyle-partial"  # in the folder while a batch runs
 PICTURES = tuple(f".{kind}" for kind in (
     "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "avif", "heic", "heif", "hif", "tif", "tiff", "bmp",
     "gif", "ppm", "pgm", "jp2", "tga",
@@ -23,7 +32,7 @@ Status = Literal["begun", "edited", "failed", "left", "done before"]
 
 @dataclass(frozen=True)
 class Task:
-    """A photo, and the place of its edited copy; another ending is added if it cannot be written as its own kind."""
+    """A photo, and the place of its edited copy, which no other task has."""
 
     photo: Path
     target: Path
@@ -39,17 +48,12 @@ class Line:
     why: str = ""  # it failed, or was left
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
-    state: tuple[int, int] = (0, 0)  # of the photo's file: bytes, and when it was changed
+    source: str = ""  # SHA-256 of the photo's file
+    sha256: str = ""  # of the picture that was written
     how: Mapping[str, Any] = field(default_factory=dict)  # all that the result depends on beside the photo
 
-    @property
-    def is_there(self) -> bool:
-        """Whether the picture was written. One that was begun is written as a whole or not at all."""
-        return self.status in ("begun", "edited", "done before") and Path(self.out).is_file()
 
-
-# Writes a task's picture, and gives its path and notes. Just before it writes, it says where it will.
-Work = Callable[[Task, Callable[[Path], None]], tuple[Path, tuple[str, ...]]]
+Work = Callable[[Path, Path], tuple[str, ...]]  # writes a photo's picture to a place, and gives notes on it
 
 
 def is_batch(arguments: Sequence[Path]) -> bool:
@@ -57,8 +61,13 @@ def is_batch(arguments: Sequence[Path]) -> bool:
     return len(arguments) != 1 or arguments[0].is_dir() or _is_pattern(arguments[0])
 
 
-def found(arguments: Sequence[Path], out: Path) -> tuple[list[Task], list[Line]]:
-    """Photos that are meant, in order, and files in folders that are none by name. What is in `out` is not meant."""
+def found(
+    arguments: Sequence[Path], out: Path, ending: Callable[[Path], str] = lambda photo: ""
+) -> tuple[list[Task], list[Line]]:
+    """Photos that are meant, in order, and files in folders that are none by name. What is in `out` is not meant.
+
+    `ending` gives what a photo's name lacks to be that of its edited copy: another kind of file, or nothing.
+    """
     tasks: dict[Path, Task] = {}
     left: list[Line] = []
     for argument in arguments:
@@ -82,7 +91,7 @@ def found(arguments: Sequence[Path], out: Path) -> tuple[list[Task], list[Line]]
                 tasks.setdefault(path.resolve(), Task(path, out / path.name))
     if not tasks:
         raise ValueError(f"no photo in {', '.join(map(str, arguments))}")
-    return _apart(tasks.values()), left
+    return _apart(tasks.values(), ending), left
 
 
 def run(
@@ -91,40 +100,47 @@ def run(
     out: Path,
     how: Mapping[str, Any],
     jobs: int = 1,
+    force: bool = False,
     tell: Callable[[Line], None] = lambda line: None,
 ) -> list[Line]:
     """Do the work on every task and report each.
 
-    What a report in `out` says was done with the same settings to the same file is not done again. One photo's failure
-    costs no other photo anything.
+    A task is done if the report in `out` says that with the same settings, of a photo of the same digest, a picture
+    was made of the very digest that its place holds now. One photo's failure costs no other photo anything. A report
+    names a picture's digest before the picture takes its place: whenever a batch is killed, no picture is unknown.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    before = {line.photo: line for line in read_report(out / REPORT)}
-    how = json.loads(json.dumps(how))
-    lines: list[Line] = []
-    with (out / REPORT).open("a", encoding="utf-8") as report:
-        writing = Lock()
 
-        def write(line: Line) -> None:
-            with writing:
-                report.write(json.dumps(asdict(line), ensure_ascii=False) + "\n")
-                report.flush()
+    def busy() -> NoReturn:
+        raise ValueError(f"another batch writes to {out}: wait until it is done, or give another --out")
+
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / LOCK, busy), _emptied(out / PARTIAL) as partials, _opened(out / REPORT) as (before, write):
+        how, numbers = json.loads(json.dumps(how)), count()
+        made = {(line.source, line.sha256): line for line in before if line.how == how and line.sha256}
+        places = {(line.source, line.out) for line in made.values()}
+        lines: list[Line] = []
 
         def one(task: Task) -> Line:
-            start, photo, state = time.perf_counter(), str(task.photo), (0, 0)
+            start, photo, source, place = time.perf_counter(), str(task.photo), "", task.target
             try:
-                known = task.photo.stat()
-                state = known.st_size, known.st_mtime_ns
-                old = before.get(photo)
-                if old is not None and (old.how, old.state) == (how, state) and old.is_there:
-                    return Line(photo, "done before", old.out, notes=old.notes, state=state, how=how)
-                path, notes = work(task, lambda path: write(Line(photo, "begun", str(path), state=state, how=how)))
+                source = file_sha256(task.photo) if task.photo.is_file() else ""
+                there = file_sha256(place) if place.is_file() else ""
+                if there and (old := made.get((source, there))) is not None:
+                    return Line(photo, "done before", str(place), "", old.notes, 0.0, source, there, how)
+                if not place.is_file() or place.stat().st_size:  # an empty file is nobody's picture
+                    _check_place(place, force, known=(source, str(place)) in places)
+                partial = partials / f"{next(numbers)}{place.suffix}"
+                notes = work(task.photo, partial)
+                digest = file_sha256(partial)
+                write(Line(photo, "begun", str(place), source=source, sha256=digest, how=how))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                partial.replace(place)
             except Exception as error:  # nothing that one photo does may end the batch
                 why = str(error).removeprefix(f"{photo}: ") or type(error).__name__
-                return Line(photo, "failed", why=" ".join(why.split()), state=state, how=how)
-            return Line(photo, "edited", str(path), "", notes, time.perf_counter() - start, state, how)
+                return Line(photo, "failed", why=" ".join(why.split()), source=source, how=how)
+            return Line(photo, "edited", str(place), "", notes, time.perf_counter() - start, source, digest, how)
 
-        with ThreadPoolExecutor(jobs) as pool:
+        with _stopped_as_by_hand(), ThreadPoolExecutor(jobs) as pool:
             for line in _as_done(pool, one, tasks, 2 * jobs):
                 write(line)
                 lines.append(line)
@@ -132,17 +148,69 @@ def run(
     return lines
 
 
+def _check_place(place: Path, force: bool, known: bool) -> None:
+    if place.is_file() and known and not force:
+        raise ValueError(
+            f"{place} is no longer what was written: give another --out, or --force to overwrite what was changed"
+        )
+    if writable(place, force).is_dir():
+        raise ValueError(f"{place} is a folder; give another --out")
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """A folder for what is not yet whole, without what a killed batch left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[list[Line], Callable[[Line], None]]]:
+    """A report: the lines it has, and what adds one to them."""
+    before, writing = list(read_report(path)), threading.Lock()
+    cut = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")  # its last line, when a batch was killed
+    with path.open("a", encoding="utf-8", errors="surrogateescape") as report:  # file names may be of any bytes
+        report.write("\n" * cut)
+
+        def write(line: Line) -> None:
+            with writing:
+                report.write(json.dumps(asdict(line), ensure_ascii=False) + "\n")
+                report.flush()
+
+        yield before, write
+
+
+@contextmanager
+def _stopped_as_by_hand() -> Iterator[None]:
+    """Ends what SIGTERM and SIGHUP would kill as Ctrl-C does, unless they are ignored (nohup) or answered already."""
+    named = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))
+    main = threading.current_thread() is threading.main_thread()  # no other may set them
+    ours = [each for each in named if each is not None and main and signal.getsignal(each) is signal.SIG_DFL]
+    for each in ours:
+        signal.signal(each, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for each in ours:
+            signal.signal(each, signal.SIG_DFL)
+
+
 def read_report(path: Path) -> Iterator[Line]:
     """The lines of a report that can be read; the last of a photo counts. A stopped batch may have cut one off."""
     if not path.is_file():
         return
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
         try:
             values = json.loads(text)
-            values["state"], values["notes"] = tuple(values["state"]), tuple(values["notes"])
-            yield Line(**values)
+            line = Line(**{**values, "notes": tuple(values["notes"])})
         except (ValueError, TypeError, KeyError):
             continue
+        if all(isinstance(value, str) for value in (line.photo, line.out, line.source, line.sha256)):
+            yield line
 
 
 def _as_done(
@@ -163,16 +231,17 @@ def _as_done(
             future.cancel()
 
 
-def _apart(tasks: Iterable[Task]) -> list[Task]:
-    """Photos of one name from several places go to several places."""
-    taken: set[Path] = set()
+def _apart(tasks: Iterable[Task], ending: Callable[[Path], str]) -> list[Task]:
+    """Photos of one name from several places go to several places, on a disk that takes `A.png` for `a.png` too."""
+    taken: set[str] = set()
     apart = []
     for task in tasks:
-        target, count = task.target, 1
-        while target in taken:
-            count += 1
-            target = task.target.with_name(f"{task.target.stem}-{count}{task.target.suffix}")
-        taken.add(target)
+        whole = task.target.with_name(task.target.name + ending(task.photo))
+        target, number = whole, 1
+        while (folded := unicodedata.normalize("NFC", str(target)).casefold()) in taken:
+            number += 1
+            target = whole.with_name(f"{whole.stem}-{number}{whole.suffix}")
+        taken.add(folded)
         apart.append(Task(task.photo, target))
     return apart
 

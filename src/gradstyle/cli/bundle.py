@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +10,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from ..files import check_name
 from .app import Command, ForceOption, console, download_bar, printable, say
 
 if TYPE_CHECKING:
+    from ..bundles import Bundle
     from ..losses.judge import JudgeRecord
 
 app = typer.Typer(help="Import, inspect, list and fetch bundles.", no_args_is_help=True)
@@ -86,16 +89,15 @@ def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name."
         + f", {width}:{height}" * (width != height)
         + f", faces cut as {manifest.domain.crop} does" * (manifest.domain.crop != "none"),
         "methods": ", ".join(opened.methods) or "none: it has no encoder",
-        "edits": ", ".join(opened.edits) or "none",
+        "edits": ", ".join(_ranges(opened)) or "none",
         "origin": manifest.origin or "not said",
         "licence": manifest.licence or "not said",
         "fingerprint": manifest.fingerprint,
     }
     for name, part in manifest.parts.items():
         size = (folder / part.file).stat().st_size / 2**20
-        rows[name] = f"{size:,.1f} MB, sha256 {part.sha256[:12]}…"
-    if "judge" in opened:
-        rows["judge"] += f"; {_judged(opened.config('judge'))}"
+        row = f"{size:,.1f} MB, sha256 {part.sha256[:12]}…"
+        rows[f"part {name}"] = f"{row}; {_judged(opened.config(name))}" if name == "judge" else row
     for key, value in rows.items():
         table.add_row(Text(key, "bold"), Text(printable(value), overflow="fold"))
     console.print(table, highlight=False)
@@ -161,6 +163,16 @@ def pull(
     say(f"{entry.name}: {', '.join(bundle)} in {target}")
 
 
+def _ranges(bundle: Bundle) -> Iterator[str]:
+    """Each edit and the amounts over which it was found good; a text of its slider is for the studio."""
+    sliders, failed = bundle.sliders, bundle.failed_edits
+    for name in bundle.edits:
+        if name in sliders:
+            yield f"{name} {sliders[name].low:+g} … {sliders[name].high:+g}"
+        else:
+            yield f"{name} ({'found wanting' if name in failed else 'of any amount'})"
+
+
 def _judged(record: JudgeRecord) -> str:
     """What a judge tells apart and how well, as far as its record says."""
     known = f"{len(record.network.attributes)} attributes"
@@ -175,8 +187,8 @@ def _target(name: str, out: Path | None, force: bool) -> Path:
     from ..bundles import BundleError
     from ..bundles.catalog import home
 
-    if Path(name).name != name or name.startswith("."):
-        raise BundleError(f"a bundle's name is a folder's name, got {name!r}; --out takes a path")
+    if out is None:  # else it is a title and no more
+        check_name(name, "a bundle's name")
     target = out or home() / "bundles" / name
     if target.exists() and not force:
         raise BundleError(f"{target} exists; give another --name or --out, or --force to replace it")

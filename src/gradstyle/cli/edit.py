@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -23,7 +23,7 @@ from .app import (
     say,
     writable,
 )
-from .batch import REPORT, Line, Task, found, is_batch, run
+from .batch import REPORT, Line, found, is_batch, run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,20 +90,20 @@ def edit(
     One photo is written beside itself as me-edited.jpg. Several go to a folder, with a report of what was done and
     what was not; stopped, the same command goes on.
     """
-    which, text = _which(face), ", ".join(edits)
-    if not is_batch(photos):
+    which, wanted = _which(face), _wanted(edits)
+    picture = None if is_batch(photos) else _opened(photos[0])
+    editor = _loaded(bundle, method, device, wanted, beyond)
+    _must_change(wanted, bare, editor)
+    wanted = {name: editor.within(name, amount) for name, amount in wanted.items()}
+    editor.find(wanted)  # a wrong name costs nothing
+    if picture is not None:
         (photo,) = photos
-        into = out is not None and out.is_dir()
-        target = out / photo.name if out is not None and into else out
-        if target is not None:
-            picture_target(target, force)
-        picture = _opened(photo)
-        if target is None:
+        if out is None:
             ending = photo.suffix if _fits(photo, picture) else _kind(picture)
             target = writable(photo.with_name(f"{photo.stem}-edited{ending}"), force)
-        editor = _loaded(bundle, method, device, text, beyond)
-        _must_change(text, bare, editor)
-        done = _edited(editor, picture, text, which, aligned, detail, bare)
+        else:
+            target = picture_target(out / photo.name if out.is_dir() else out, force)
+        done = _edited(editor, picture, wanted, which, aligned, detail, bare)
         done.save(target, strip)
         for note in _notes(picture, which, aligned, editor):
             errors.print(printable(f"{photo.name}: {note}"), style="dim", soft_wrap=True, highlight=False, markup=False)
@@ -113,30 +113,33 @@ def edit(
     folder = out or (_beside(photos[0]) if len(photos) == 1 and photos[0].is_dir() else Path("edited"))
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; several photos are written to a folder: give another --out")
-    tasks, left = found(photos, folder)
-    editor = _loaded(bundle, method, device, text, beyond)
-    _must_change(text, bare, editor)
-    editor.find(text)  # a wrong name costs nothing
+    tasks, left = found(photos, folder, _ending)
 
-    def work(task: Task, begin: Callable[[Path], None]) -> tuple[Path, tuple[str, ...]]:
-        picture = _opened(task.photo)
-        named = task.target.name if _fits(task.target, picture) else task.target.name + _kind(picture)
-        target = writable(task.target.with_name(named), force)
-        done = _edited(editor, picture, text, which, aligned, detail, bare)
-        begin(target)
-        done.save(target, strip)
-        return target, tuple(_notes(picture, which, aligned, editor))
+    def work(photo: Path, place: Path) -> tuple[str, ...]:
+        picture = _opened(photo)
+        if not _fits(place, picture):
+            raise ValueError("it became another kind of picture meanwhile: run the same command again")
+        _edited(editor, picture, wanted, which, aligned, detail, bare).save(place, strip)
+        return tuple(_notes(picture, which, aligned, editor))
 
+    digests = editor.bundle.digests
     how = {
-        "edits": text, "bundle": editor.bundle.name, "generator": editor.bundle.fingerprint, "method": editor.method,
-        "face": face, "aligned": aligned, "detail": detail.value, "bare": bare, "strip": strip,
+        "edits": wanted, "bundle": editor.bundle.name, "method": editor.method, "face": face, "aligned": aligned,
+        "detail": detail.value, "bare": bare, "strip": strip, "generator": editor.bundle.fingerprint,
+        "weights": [digests.get(part, "") for part in ("generator", "encoder", editor.method, "edits")],
     }  # fmt: skip
     try:
         with _bar(len(tasks)) as tell:
-            lines = run(tasks, work, folder, how, jobs, tell)
+            lines = run(tasks, work, folder, how, jobs, force, tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; what is done is in {folder}, and the same command goes on") from None
     _sum_up(lines, left, folder)
+
+
+def _wanted(edits: list[str]) -> dict[str, float]:
+    from ..editor import parse_edits
+
+    return parse_edits(", ".join(edits))
 
 
 def _opened(photo: Path) -> Photo:
@@ -146,22 +149,28 @@ def _opened(photo: Path) -> Photo:
 
 
 def _edited(
-    editor: Editor, picture: Photo, text: str, which: Which, aligned: bool, detail: Detail, bare: bool
+    editor: Editor,
+    picture: Photo,
+    wanted: Mapping[str, float],
+    which: Which,
+    aligned: bool,
+    detail: Detail,
+    bare: bool,
 ) -> Photo:
     from ..photos import Paste
 
     if bare:
-        return editor.draw(picture, text, which, aligned)
-    return editor.edit(picture, text, which, aligned, None if detail is Detail.move else Paste(detail.value))
+        return editor.draw(picture, wanted, which, aligned)
+    return editor.edit(picture, wanted, which, aligned, None if detail is Detail.move else Paste(detail.value))
 
 
-def _loaded(bundle: str, method: str | None, device: str | None, text: str, beyond: bool) -> Editor:
+def _loaded(bundle: str, method: str | None, device: str | None, wanted: Mapping[str, float], beyond: bool) -> Editor:
     """An editor, which says where an amount is more than its slider is good for."""
-    from ..editor import load, parse_edits
+    from ..editor import load
 
     editor = load(bundle, method, device)
     editor.beyond = beyond
-    for name, amount in parse_edits(text).items():
+    for name, amount in wanted.items():
         if (used := editor.within(name, amount)) != amount:
             note = f"{name}={amount:g} is more than it is good for: {used:g} is used (--beyond takes it as it is)"
             errors.print(printable(note), style="yellow", soft_wrap=True, highlight=False, markup=False)
@@ -176,8 +185,8 @@ def _which(face: str) -> Which:
     return int(face)
 
 
-def _must_change(text: str, bare: bool, editor: Editor) -> None:
-    if not text and not bare:
+def _must_change(wanted: Mapping[str, float], bare: bool, editor: Editor) -> None:
+    if not wanted and not bare:
         has = ", ".join(editor.edits) or "none"
         raise ValueError(f"nothing to change: give --edit NAME=AMOUNT; the edits of {editor.bundle.name!r} are {has}")
 
@@ -188,10 +197,23 @@ def _kind(picture: Photo) -> str:
 
 
 def _fits(path: Path, picture: Photo) -> bool:
+    return _is_of(path, _kind(picture))
+
+
+def _is_of(path: Path, ending: str) -> bool:
+    """Whether a path's own ending means the same kind of file."""
     from PIL import Image
 
     endings = Image.registered_extensions()
-    return endings.get(path.suffix.lower()) == endings[_kind(picture)]
+    return endings.get(path.suffix.lower()) == endings[ending]
+
+
+def _ending(photo: Path) -> str:
+    """What a photo's name lacks to be that of its edited copy; nothing, if it says that kind of file already."""
+    from ..photos import suffix_for
+
+    ending = suffix_for(photo)
+    return "" if ending is None or _is_of(photo, ending) else ending
 
 
 def _notes(picture: Photo, which: Which, aligned: bool, editor: Editor) -> Iterator[str]:
@@ -253,10 +275,10 @@ def sweep(
     from ..editor import load
     from ..photos import contact_sheet, open_photo, to_photo, write_picture
 
-    target = picture_target(out or photo.with_name(f"{photo.stem}-{name}.png"), force)
-    picture = open_photo(photo)
     editor = load(bundle, method, device)
     direction = editor.edit_named(name)
+    target = picture_target(out or photo.with_name(f"{photo.stem}-{name}.png"), force)
+    picture = open_photo(photo)
     inversion = editor.invert(editor.crops(picture, _one(face), aligned)[0])
     slider = editor.sliders.get(name)
     first = low if low is not None else slider.low if slider else -3.0
@@ -290,17 +312,17 @@ def compare(
     from ..encoder.e4e import fit
     from ..photos import contact_sheet, open_photo, write_picture
 
+    wanted, opened = _wanted(edits), Bundle.load(bundle)
     target = picture_target(out or photo.with_name(f"{photo.stem}-compared.png"), force)
     picture = open_photo(photo)
-    opened = Bundle.load(bundle)
     rows: list[list[Tensor]] = []
     for method in opened.methods:
         editor = Editor(opened, method, device)
         crop = editor.crops(picture, _one(face), aligned)[0]
         rows = rows or [[fit(crop.image, opened.resolution)[0]] for _ in range(2 if edits else 1)]
         inversion = editor.invert(crop)
-        for row, wanted in zip(rows, ("", ", ".join(edits))):
-            row.append(editor.render(inversion, wanted)[0].cpu())
+        for row, shown in zip(rows, ({}, wanted)):
+            row.append(editor.render(inversion, shown)[0].cpu())
     write_picture(contact_sheet(rows, ["source", *opened.methods]), target)
     say(str(target))
 

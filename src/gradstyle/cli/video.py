@@ -48,12 +48,12 @@ def video(
     from ..photos.video import Options, check_video_name
 
     check_video_name(target)
+    editor, options = load(bundle, method, device), Options(smooth, smooth, quality, aligned)
+    wanted = editor.find(", ".join(edits))
     writable(target, force)
-    editor = load(bundle, method, device)
-    options = Options(smooth, smooth, quality, aligned)
     try:
         with _shown() as tell:
-            report = editor.edit_video(source, target, ", ".join(edits), options, tell)
+            report = editor.edit_video(source, target, wanted, options, tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command goes on from here") from None
     for line in lines(report):

@@ -27,13 +27,14 @@ from ..bundles import Bundle
 from ..bundles.bundle import find_bundle
 from ..bundles.manifest import read_manifest
 from ..editor import Editor, device_of
+from ..files import file_sha256
 from ..losses.inception import Inception
 from ..losses.judge import Judge
 from ..losses.perceptual import LPIPS, Backbone
 from ..losses.teacher import folded
 from ..photos import to_photo
 from ..photos.framing import Crop
-from ..tensors import BadTensors, file_sha256, read_tensors, write_tensors
+from ..tensors import BadTensors, read_tensors, write_tensors
 from ..training.data import Split
 from .gauge import Gauge, Seen
 from .identity import DlibIdentity, FaceIdentity, Identity

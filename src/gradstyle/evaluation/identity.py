@@ -89,7 +89,7 @@ class FaceIdentity:
     def open(cls, path: str | Path, device: torch.device | str = "cpu") -> FaceIdentity:
         """From the file as its authors publish it; nothing in it is run."""
         from ..bundles.published import open_published
-        from ..tensors import file_sha256
+        from ..files import file_sha256
 
         network = open_published(Path(path)).network
         if not isinstance(network, FaceNetwork):

@@ -6,7 +6,17 @@ from .faces import Face, face_at, find_faces
 from .mediapipe import person_mask
 from .motion import Motion, motion_along
 from .paste import Paste, paste, put
-from .photo import Photo, check_picture_name, contact_sheet, open_photo, save_image, to_image, to_photo, write_picture
+from .photo import (
+    Photo,
+    check_picture_name,
+    contact_sheet,
+    open_photo,
+    save_image,
+    suffix_for,
+    to_image,
+    to_photo,
+    write_picture,
+)
 
 __all__ = [
     "Aligned",
@@ -32,6 +42,7 @@ __all__ = [
     "put",
     "put_carried",
     "save_image",
+    "suffix_for",
     "to_image",
     "to_photo",
     "write_picture",

@@ -49,13 +49,18 @@ class Origin:
     @property
     def suffix(self) -> str:
         """The ending of a file that keeps most of it; HEIC comes back as JPEG, what has a palette as PNG."""
-        return KEPT_KINDS.get(self.kind, ".jpg" if self.kind == "HEIF" else ".png")
+        return suffix_of(self.kind)
 
     @property
     def edited(self) -> str:
         """How the file says that it was edited with GradStyle before."""
         found = re.search(r"<gradstyle:edits>([^<]*)</gradstyle:edits>", self.xmp.decode("utf-8", "ignore"))
         return unescape(found[1]) if found else ""
+
+
+def suffix_of(kind: str) -> str:
+    """The ending of a file that keeps most of a photo of this kind."""
+    return KEPT_KINDS.get(kind, ".jpg" if kind == "HEIF" else ".png")
 
 
 def origin_of(picture: Image.Image, data: bytes, notes: list[str], rgba: Image.Image | None) -> Origin:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import framing
 from .framing import Framing, Pixels, kinds, plain
-from .metadata import Origin, in_srgb, origin_of, save_options
+from .metadata import Origin, in_srgb, origin_of, save_options, suffix_of
 
 if TYPE_CHECKING:
     from .faces import Face
@@ -89,6 +89,19 @@ def open_photo(path: str | os.PathLike[str]) -> Photo:
         raise ValueError(f"{path}: a decompression bomb, or larger than any photo: reduce it") from None
     except Exception as error:  # Pillow's decoders let through whatever a damaged file makes them raise
         raise ValueError(f"{path}: damaged, or not a picture ({error})") from error
+
+
+def suffix_for(path: Path) -> str | None:
+    """The ending of the file that a photo will be written as, by its first bytes; None if they are no picture's."""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            head = file.read(12)
+            file.seek(0)
+            with Image.open(file, formats=_kinds(head)) as picture:
+                return suffix_of(picture.format or "")
+    except Exception:  # whatever a damaged file makes Pillow's readers raise: opening it as a photo tells why
+        return None
 
 
 def _read(data: bytes) -> Photo:

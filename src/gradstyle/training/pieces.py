@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..tensors import file_sha256
+from ..files import file_sha256
 
 LIST, ARCHIVE = "files.json", "results.tar"  # the pieces by name, with digests; what they join to
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

@@ -17,11 +17,11 @@ from ..bundles.bundle import fingerprint
 from ..draws import stream
 from ..edits import Edit
 from ..encoder.e4e import fit
+from ..files import file_sha256
 from ..losses import LPIPS, FeatureDistance, IdentityLoss, Judge, KerasVGGLoss, Teacher
 from ..losses.frozen import Frozen
 from ..methods.method import Compare, Method
 from ..stylegan2 import Discriminator, Generator
-from ..tensors import file_sha256
 from .loop import Setup
 from .passes import place
 
