@@ -18,6 +18,11 @@ from torch import Tensor
 from .files import file_sha256
 
 MAX_HEADER = 8 << 20  # bytes: a thousand tensors take about 100 kB
+_OTHERS = {  # how files begin that are taken for ours
+    b"PK\x03\x04": "a zip, as PyTorch writes .pt and .pth",
+    b"\x80": "a pickle, as PyTorch once wrote .pt and .pth",
+    b"\x93NUMPY": "a NumPy array",
+}
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -90,7 +95,9 @@ def _read_header(path: Path) -> tuple[bytes, list[_Entry], dict[str, str]]:
             prefix = file.read(8)
             length = int.from_bytes(prefix, "little")
             if length > MAX_HEADER:
-                raise BadTensors(f"its header says {length:,} bytes, more than {MAX_HEADER:,}")
+                other = next((what for start, what in _OTHERS.items() if prefix.startswith(start)), "")
+                but = f", but {other}: `gradstyle bundle import` reads checkpoints" if other else ""
+                raise BadTensors(f"not a safetensors file{but or f': its header would take {length:,} bytes'}")
             header = file.read(length)
         with safe_open(path, framework="pt"):  # checks every shape, type and place against the file's size
             values = json.loads(header, object_pairs_hook=_once)

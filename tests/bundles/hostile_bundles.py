@@ -231,10 +231,10 @@ def weights() -> Hostile:
     yield "flipped", lambda f: flip(f / "sdic.safetensors"), r"sdic\.safetensors: damaged or replaced; its SHA-256"
     yield "truncated", part("encoder", lambda data: data[:-1]), r"encoder\.safetensors: not a readable safetensors"
     yield "nothing", part("encoder", lambda data: b""), "not a readable safetensors"
-    yield "pickle", part("encoder", lambda data: b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R."), "header says"
-    yield "length", part("encoder", lambda data: struct.pack("<Q", 1 << 60) + data[8:]), "its header says 1,152,921,"
+    yield "pickle", part("encoder", lambda data: b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R."), "but a pickle"
+    yield "length", part("encoder", lambda data: struct.pack("<Q", 1 << 60) + data[8:]), "header would take 1,152,921,"
     long = struct.pack("<Q", 9 << 20) + b"{" + b" " * (9 << 20)
-    yield "long_header", part("encoder", lambda data: long), "more than 8,388,608"
+    yield "long_header", part("encoder", lambda data: long), "header would take 9,437,184"
     many = ", ".join(f'"{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for i in range(100_000))
     yield "many", part("encoder", header(lambda _: f"{{{many}}}")), "not a readable safetensors|100000 unknown"
     key = "backbone.stem.0.weight"

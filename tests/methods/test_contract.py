@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from inversion_mutations import mutations
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -196,6 +197,50 @@ def test_a_file_that_is_no_inversion_is_refused(method: Method[Any], tmp_path: P
     file.write_bytes(b"not tensors")
     with pytest.raises(ValueError, match=r"photo\.safetensors"):
         method.Keeps.load(file)
+    torch.save({"codes": torch.zeros(1)}, file)
+    with pytest.raises(ValueError, match=r"but a zip, as PyTorch writes \.pt and \.pth: `gradstyle bundle import`"):
+        method.Keeps.load(file)
+
+
+@torch.inference_mode()
+def test_an_inversion_of_another_generator_is_refused(method: Method[Any], tmp_path: Path) -> None:
+    file, elsewhere, nowhere = tmp_path / "photo.safetensors", tiny.method(method.name), tiny.method(method.name)
+    elsewhere.generator.fingerprint = "elsewhere"
+    inversion = method.invert(tiny.photos(1))
+    assert inversion.generator == "here" and nowhere.invert(tiny.photos(1)).generator == ""
+    inversion.save(file)
+    for kept in (inversion, method.Keeps.load(file)):
+        with pytest.raises(ValueError, match="is of generator here, this one is elsewhere: invert the photo again"):
+            elsewhere.render(kept)
+        nowhere.render(kept)  # a generator of no name, as edits have it
+
+
+@torch.inference_mode()
+def test_a_damaged_inversion_is_refused(method: Method[Any], tmp_path: Path) -> None:
+    file = tmp_path / "photo.safetensors"
+    method.invert(tiny.photos(1)).save(file)
+    data = file.read_bytes()
+    file.write_bytes(data[:-4] + bytes([data[-4] ^ 1]) + data[-3:])
+    with pytest.raises(ValueError, match="damaged or was changed"):
+        method.Keeps.load(file)
+
+
+@torch.inference_mode()
+def test_mutated_inversions_are_refused_or_right(method: Method[Any], tmp_path: Path) -> None:
+    """By the package's own error. Only one who makes a fitting SHA-256 gets another picture drawn."""
+    file, other = tmp_path / "photo.safetensors", tmp_path / "mutated.safetensors"
+    inversion = method.invert(tiny.photos(2))
+    inversion.save(file)
+    plain, refused = method.render(inversion), 0
+    for what, data in mutations(file.read_bytes(), 40, seed=1):
+        other.write_bytes(data)
+        try:
+            drawn = method.render(method.Keeps.load(other))
+        except (ValueError, OSError):
+            refused += 1
+            continue
+        assert drawn.shape == plain.shape and ("sealed" in what or torch.equal(drawn, plain)), what
+    assert refused > 20
 
 
 # ---- bad input

@@ -32,7 +32,7 @@ class E4E(Method[E4EInversion]):
     Keeps = E4EInversion
 
     def invert(self, photo: Tensor, codes: Codes | None = None) -> E4EInversion:
-        return E4EInversion(self.codes_of(photo, codes))
+        return E4EInversion(self.codes_of(photo, codes), generator=self.generator.fingerprint)
 
     def reconstruct(self, inversion: E4EInversion) -> Tensor:
         return self.generator(inversion.codes)  # type: ignore[no-any-return]

@@ -242,7 +242,7 @@ class GradStyle(Method[GradStyleInversion]):
             residual = stage.lacking(taps, canvas.feature)
             canvas = canvas.replace(stage.fuse(canvas.feature, residual)[0])
             residuals.append(residual)
-        return GradStyleInversion(codes, tuple(residuals), canvas)
+        return GradStyleInversion(codes, tuple(residuals), canvas, generator=self.generator.fingerprint)
 
     def reconstruct(self, inversion: GradStyleInversion) -> Tensor:
         return self.generator.run(inversion.canvas, inversion.codes).image

@@ -159,7 +159,8 @@ class HFGI(Method[HFGIInversion]):
         codes = self.codes_of(photo, codes)
         canvas, image = self.draw(codes)
         distortion = fit(photo, self.side) - image
-        return HFGIInversion(codes, distortion, self.consult(canvas, self.aligner(distortion, image)))
+        canvas = self.consult(canvas, self.aligner(distortion, image))
+        return HFGIInversion(codes, distortion, canvas, generator=self.generator.fingerprint)
 
     def reconstruct(self, inversion: HFGIInversion) -> Tensor:
         return self.generator.run(inversion.canvas, inversion.codes).image

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -19,91 +15,10 @@ from ..draws import Draws
 from ..edits import Edit, Edits, combine
 from ..encoder import Encoder
 from ..encoder.e4e import Taps, fit
-from ..stylegan2 import Canvas, Codes, Generator
-from ..tensors import read_tensors, write_tensors
+from ..stylegan2 import Codes, Generator
+from .inversion import Inversion, map_tensors
 
 Compare = Callable[[Tensor, Tensor], Tensor]  # two batches of images in [−1, 1] to a mean
-
-
-@dataclass(frozen=True)
-class Inversion:
-    """What a method keeps of a photo. Each method adds its own fields: tensors, codes, canvases, tuples of them."""
-
-    codes: Codes  # the codes that edits move
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """The same inversion with `change` applied to every tensor in it."""
-        changed: Self = map_tensors(self, change)
-        return changed
-
-    def repeat(self, times: int) -> Self:
-        """The whole batch, `times` times over."""
-        return self.map(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the inversion, so that a photo need not be inverted again."""
-        tensors: dict[str, Tensor] = {}
-        tree = _flatten(self, "", tensors)
-        write_tensors(Path(path), tensors, {"inversion": json.dumps(tree)})
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read an inversion of this kind."""
-        tensors, metadata = read_tensors(Path(path))
-        try:
-            tree = json.loads(metadata["inversion"])
-            found = tree["class"]
-            if found != cls.__name__:
-                raise ValueError(f"{path} holds a {found}, not a {cls.__name__}: it is of another method")
-            loaded: Self = _rebuild(tree, tensors, {kind.__name__: kind for kind in (cls, Codes, Canvas)})
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not a saved inversion ({error!r})") from error
-        return loaded
-
-    def __getitem__(self, index: int) -> Self:
-        """One photo of the batch, as a batch of one."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"the inversion holds {len(self)} photos, there is no number {index}")
-        return self.map(lambda x: x[index : index + 1 or None])
-
-
-def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Apply `change` to every tensor of nested dataclasses and tuples."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, tuple):
-        return tuple(map_tensors(item, change) for item in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        changes = {f.name: map_tensors(getattr(value, f.name), change) for f in dataclasses.fields(value)}
-        return dataclasses.replace(value, **changes)
-    return value
-
-
-def _flatten(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
-    """What holds what, as JSON, and the tensors beside it."""
-    if isinstance(value, Tensor):
-        tensors[where] = value
-        return {"tensor": where}
-    if isinstance(value, tuple):
-        return {"tuple": [_flatten(item, f"{where}.{i}".strip("."), tensors) for i, item in enumerate(value)]}
-    if dataclasses.is_dataclass(value):
-        held = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        fields = {name: _flatten(v, f"{where}.{name}".strip("."), tensors) for name, v in held.items()}
-        return {"class": type(value).__name__, "fields": fields}
-    return {"value": value}
-
-
-def _rebuild(tree: Any, tensors: Mapping[str, Tensor], kinds: Mapping[str, type]) -> Any:
-    if "tensor" in tree:
-        return tensors[tree["tensor"]]
-    if "tuple" in tree:
-        return tuple(_rebuild(item, tensors, kinds) for item in tree["tuple"])
-    if "class" in tree:
-        return kinds[tree["class"]](**{k: _rebuild(v, tensors, kinds) for k, v in tree["fields"].items()})
-    return tree["value"]
 
 
 @dataclass(frozen=True)
@@ -279,6 +194,11 @@ class Method(nn.Module, ABC, Generic[Kept]):
                 f"invert the photo with {self.name} first"
             )
         self._check_codes(inversion.codes, "the inversion's")
+        here = self.generator.fingerprint
+        if here and inversion.generator and inversion.generator != here:
+            raise ValueError(
+                f"the inversion is of generator {inversion.generator}, this one is {here}: invert the photo again here"
+            )
 
     def _check_edits(self, edits: Edits) -> None:
         here, shapes = self.generator.fingerprint, self.generator.config

@@ -335,7 +335,7 @@ class SDIC(Method[SDICInversion]):
         discrepancy = self.discrepancy(fit(photo, side), at_encoder_size(first, side))
         added = self.feature(discrepancy, canvas.feature)
         compensated = Codes(self.code(discrepancy, codes.w), codes.s)
-        return SDICInversion(compensated, canvas.feature + added, added)
+        return SDICInversion(compensated, canvas.feature + added, added, generator=self.generator.fingerprint)
 
     def reconstruct(self, inversion: SDICInversion) -> Tensor:
         codes = inversion.codes

@@ -148,7 +148,8 @@ class StyleRes(Method[StyleResInversion]):
         codes, taps = self.encode(photo, codes)
         canvas = self._begin(codes)
         residual = self.e1(taps[self.config.tap], canvas.feature)
-        return StyleResInversion(codes, residual, canvas.replace(self.e2(canvas.feature, residual)[0]))
+        canvas = canvas.replace(self.e2(canvas.feature, residual)[0])
+        return StyleResInversion(codes, residual, canvas, generator=self.generator.fingerprint)
 
     def reconstruct(self, inversion: StyleResInversion) -> Tensor:
         return self.generator.run(inversion.canvas, inversion.codes).image

@@ -292,6 +292,7 @@ class Generator(nn.Module):
             raise ValueError("this canvas holds a finished image: start a new one")
         if not canvas.layer <= end <= last:
             raise ValueError(f"a canvas at layer {canvas.layer} can run to layers {canvas.layer}–{last}, not {to}")
+        self._check_canvas(canvas)
         feature, rgb = canvas.feature, canvas.rgb
         for layer in range(canvas.layer + 1, end + 1):
             if layer > 0 and layer % 2 == 1:
@@ -324,6 +325,17 @@ class Generator(nn.Module):
         side = self.config.side(layer)
         where = feature.device if canvas.random is None else canvas.random.device
         return torch.randn(len(feature), 1, side, side, generator=canvas.random, device=where).to(feature.device)
+
+    def _check_canvas(self, canvas: Canvas) -> None:
+        """A canvas may come from a file, or from another generator."""
+        layer, shapes = canvas.layer, self.config
+        if layer < -1 or (isinstance(canvas.noise, tuple) and len(canvas.noise) != shapes.layers):
+            raise ValueError(f"this generator has layers −1 … {shapes.layers - 1}, the canvas is of others ({layer})")
+        feature = [shapes.width(layer), *[shapes.side(layer)] * 2]
+        painted = shapes.side(max(layer - 2 + layer % 2, 0))  # the RGB of the last even layer before
+        found = list(canvas.feature.shape[1:]), None if canvas.rgb is None else list(canvas.rgb.shape[1:])
+        if found != (feature, [3, painted, painted] if layer > 0 else None):
+            raise ValueError(f"after layer {layer} a canvas holds a feature {feature} and its RGB, got {found}")
 
     def _check(self, codes: Codes) -> None:
         expected = [self.config.codes, self.config.w_dim]
