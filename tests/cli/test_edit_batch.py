@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -187,13 +188,15 @@ def test_no_two_photos_share_an_output(faces: str, jobs: int) -> None:
     Path("photos").mkdir()
     for i, name in enumerate(("b.bmp", "b.bmp.png", "B.BMP", "a.png", "A.png", "e\u0301.png", "\u00e9.png")):
         portrait().crop((0, 0, 200 - i, 200)).save(Path("photos") / name)
+    count = len(list(Path("photos").iterdir()))  # seven, where the disk tells them apart
     done = run("photos", "-b", faces, "-e", "smile=2", "--jobs", jobs, "--force")
-    assert done.exit_code == 0 and "7 edited" in done.stdout, done.output
+    assert done.exit_code == 0 and f"{count} edited" in done.stdout, done.output
     lines = report("photos-edited")
-    assert len({Path(line.out).name.casefold() for line in lines.values()}) == 7
+    places = {unicodedata.normalize("NFC", Path(line.out).name).casefold() for line in lines.values()}
+    assert len(places) == count >= 4
     for line in lines.values():  # each of its own photo
         assert open_photo(line.out).size == open_photo(line.photo).size and file_sha256(Path(line.out)) == line.sha256
-    assert run("photos", "-b", faces, "-e", "smile=2").stdout.startswith("7 done before")
+    assert run("photos", "-b", faces, "-e", "smile=2").stdout.startswith(f"{count} done before")
 
 
 def test_a_name_that_is_no_text(faces: str) -> None:
