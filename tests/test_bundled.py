@@ -65,3 +65,9 @@ def test_a_portrait_is_edited_where_the_face_is_and_each_method_keeps_more_than_
         changed = (whole.pixels != photo.pixels).any(axis=2)
         assert changed.any() and not changed[260:].any()
     assert all(lost[method] < lost["e4e"] for method in METHODS[:-1])
+
+
+def test_a_file_says_how_far_an_edit_went_not_how_far_it_was_asked_to() -> None:
+    editor = gradstyle.load("faces")
+    furthest = editor.sliders["smile"].high
+    assert editor.edit(astronaut(), {"smile": 99}).edited == f"smile={furthest:+g} (e4e, faces)"

@@ -235,8 +235,8 @@ def test_without_an_encoder_there_is_nothing_to_edit() -> None:
         Editor(bare)
 
 
-def test_the_bundles_first_method_unless_another_is_asked_for(folder: Path) -> None:
-    assert load(folder, device="cpu").method == "styleres"
+def test_the_codes_alone_edit_unless_another_method_is_asked_for(folder: Path) -> None:
+    assert load(folder, device="cpu").method == "e4e"
     assert load(Bundle.load(folder), "hfgi", "cpu").method == "hfgi"
     assert load(folder, device="cpu").resolution == 32
     with pytest.raises(BundleError, match="bundle 'tiny' has no gradstyle; it has styleres, hfgi, e4e"):

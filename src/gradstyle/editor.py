@@ -100,7 +100,7 @@ class Editor:
             else:
                 before, after = self.render_each(inversion, [(), wanted])
                 photo = paste(photo, crop, before, after, how)
-        return replace(photo, edited=f"{_said(edits, wanted)} ({self.method}, {self.bundle.name})")
+        return replace(photo, edited=f"{self._said(edits, wanted)} ({self.method}, {self.bundle.name})")
 
     @torch.inference_mode()
     def carrier(self, photo: Photo, crop: Aligned, inversion: Inversion) -> Carrier:
@@ -117,7 +117,7 @@ class Editor:
         wanted = self.find(edits)
         (crop,) = self.crops(photo, 1 if face == "all" else face, aligned)
         drawn = to_photo(self.render(self.invert(crop), wanted)[0], self.bundle.domain.aspect)
-        return replace(drawn, edited=f"{_said(edits, wanted)} ({self.method}, {self.bundle.name})")
+        return replace(drawn, edited=f"{self._said(edits, wanted)} ({self.method}, {self.bundle.name})")
 
     def crops(self, photo: Photo, face: Which = "largest", aligned: bool = False) -> list[Aligned]:
         """The faces of a photo that are meant, cut as the bundle's training photos were; without faces all of it."""
@@ -169,6 +169,15 @@ class Editor:
         """
         slider = None if self.beyond else self.sliders.get(name)
         return amount if slider is None else slider.clamp(amount)
+
+    def _said(self, edits: Wanted, wanted: Edits) -> str:
+        """Edits in words, for people and for files: the amounts as far as they were gone."""
+        if isinstance(edits, str):
+            edits = parse_edits(edits)
+        if isinstance(edits, Mapping):
+            reached = {name: self.within(name, amount) for name, amount in edits.items()}
+            return ", ".join(f"{name}={amount:+g}" for name, amount in reached.items() if amount)
+        return ", ".join(edit.name for edit in ([wanted] if isinstance(wanted, Edit) else wanted))
 
     def edit_named(self, name: str) -> Edit:
         """One of the bundle's edits, as far as its direction was stored."""
@@ -222,15 +231,6 @@ def _meant(faces: list[Face], which: Which) -> list[Face]:
         found = f"it has {len(faces)} faces, 1 … {len(faces)} from left to right" if faces[1:] else "it has one face"
         raise ValueError(f"a face is largest, all or a number, got {which!r}; {found}")
     return [ordered[which - 1]]
-
-
-def _said(edits: Wanted, wanted: Edits) -> str:
-    """Edits in words, for people and for files."""
-    if isinstance(edits, str):
-        edits = parse_edits(edits)
-    if isinstance(edits, Mapping):
-        return ", ".join(f"{name}={amount:+g}" for name, amount in edits.items() if amount)
-    return ", ".join(edit.name for edit in ([wanted] if isinstance(wanted, Edit) else wanted))
 
 
 def device_of(wanted: torch.device | str | None) -> torch.device:
