@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -227,3 +230,27 @@ def test_a_tap_that_there_is_not() -> None:
     with pytest.raises(ValueError, match="not 'c4'"):
         TINY.width("c4")
     assert Taps.__dataclass_fields__.keys() == set(MAPS)
+
+
+NARROW = """
+import torch
+from gradstyle.encoder.backbone import IRUnit
+torch.set_num_threads(1)
+torch.manual_seed(0)
+unit, photos = IRUnit(4, 6, stride=2), torch.randn(8, 4, 32, 32)
+gradients = []
+for form in (torch.contiguous_format, torch.channels_last):
+    unit.to(memory_format=form)
+    for _ in range(20):
+        unit.zero_grad()
+        unit(photos.contiguous(memory_format=form)).square().sum().backward()
+    gradients.append(unit.shortcut[0].weight.grad.flatten())
+assert torch.allclose(*gradients, rtol=1e-3, atol=1e-4), gradients
+"""
+
+
+def test_a_narrow_unit_learns_where_there_is_avx2_alone():
+    """In a process of its own: what goes wrong there is the heap."""
+    narrowed = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", NARROW], env=os.environ | narrowed, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..draws import Draws
 from ..encoder import Encoder, Taps
+from ..encoder.backbone import Shortcut
 from ..losses.adversarial import generator_loss
 from ..stylegan2 import Canvas, Codes, Discriminator, Generator
 from .method import Inversion, Losses, Method, TrainingContext, fit
@@ -63,7 +64,7 @@ class ResUnit(nn.Module):
         self.conv0 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.conv1 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1)
         same = inputs == outputs and stride == 1
-        self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+        self.shortcut = None if same else Shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv1(F.leaky_relu(self.conv0(x), 0.2))
