@@ -6,6 +6,7 @@ import os
 import shutil
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from gradstyle.photos.framing import Framing, decode
+from gradstyle.training import sources
 from gradstyle.training.data import Batches, Images, Order, Split, to_float, to_uint8
 
 
@@ -481,3 +483,102 @@ def test_wrong_batches_are_quoted(folder: Path, tmp_path: Path):
         Batches(images, 5, world=2)
     with pytest.raises(ValueError, match="got 2"):
         Batches(images, 4, rank=2, world=2)
+
+
+# ---- archives that are larger than they look
+
+
+def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of members as they are opened."""
+    names: list[str] = []
+    take = zipfile.ZipFile.open
+
+    def note(self: zipfile.ZipFile, member, *others, **options):
+        names.append(member.filename)
+        return take(self, member, *others, **options)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", note)
+    return names
+
+
+def packed(file: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sources, "SMALL_ZIP", 100_000)
+    bomb = packed(tmp_path / "bomb.zip", {f"{i}.png": bytes(50_000) for i in range(4)})
+    names = unpacked(monkeypatch)
+    with pytest.raises(ValueError, match=r"bomb\.zip has \d+ bytes and unpacks to 200,000: it is a zip bomb"):
+        opened(bomb, tmp_path)
+    assert names == []
+
+
+def test_a_member_that_unpacks_to_far_more_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sources, "SMALL_FILE", 10_000)
+    good = {f"{i}.png": encoded(picture(i)) for i in range(3)}
+    mixed = packed(tmp_path / "mixed.zip", {**good, "flat.png": bytes(50_000)})
+    names = unpacked(monkeypatch)
+    monkeypatch.setattr("gradstyle.training.data.BROKEN_LIMIT", 0.5)
+    (broken,) = opened(mixed, tmp_path).broken  # the fingerprint has read nothing of it either
+    assert broken.name == "flat.png" and "bytes that unpack to 50,000 are no photo" in broken.reason
+    assert set(names) == set(good)
+
+
+def test_no_file_is_read_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = many(tmp_path / "photos", 3)
+    monkeypatch.setattr(sources, "LARGEST_FILE", 10)
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read"))
+    with pytest.raises(ValueError, match="bytes are more than a photo has"):
+        opened(root, tmp_path)
+
+
+def test_a_size_that_lies_is_not_believed(tmp_path: Path):
+    """16 MB that the archive declares to be 1,000 bytes."""
+    lying = packed(tmp_path / "lying.zip", {"a.png": bytes(16 << 20)})
+    lying.write_bytes(lying.read_bytes().replace((16 << 20).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"1 of 1 pictures .*: a\.png: "):
+            opened(lying, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_cannot_be_limited_is_not_unpacked(tmp_path: Path):
+    strange = packed(tmp_path / "strange.zip", {"a.png": encoded(picture(0))}, zipfile.ZIP_BZIP2)
+    with pytest.raises(ValueError, match=r"a\.png: it is packed by another method than deflate"):
+        opened(strange, tmp_path)
+    cut = packed(tmp_path / "cut.zip", {"a.png": encoded(picture(0))})
+    cut.write_bytes(cut.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x03"))
+    with pytest.raises(ValueError, match=r"cut\.zip cannot be read as a zip \("):
+        opened(cut, tmp_path)
+
+
+# ---- what is said
+
+
+def test_bad_pictures_are_named_in_one_plain_line(tmp_path: Path):
+    root = many(tmp_path / "photos", 12)
+    for file in root.iterdir():
+        file.write_bytes(b"no picture at all")
+    with pytest.raises(ValueError, match="12 of 12") as error:
+        opened(root, tmp_path)
+    said = str(error.value)
+    assert "000.png: not a picture that can be read; 001.png" in said and "; and 2 more. Repair" in said
+    assert "\n" not in said and "object at" not in said
+
+
+BINARY, ENDLESS = b"\x89PNG\r\n\x1a\n\xff\xfe", b'a,b\n"' + b"x" * 200_000
+
+
+@pytest.mark.parametrize(("name", "data"), [("split.csv", BINARY), ("split.txt", BINARY), ("split.csv", ENDLESS)])
+def test_a_split_that_is_no_text_is_named(folder: Path, tmp_path: Path, name: str, data: bytes):
+    file = tmp_path / name
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"{name} cannot be read as a text in UTF-8"):
+        opened(folder, tmp_path, split=Split(str(file)))

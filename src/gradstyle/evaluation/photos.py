@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..photos.framing import Crop, Framing, Pixels
 from ..training.data import Split, Table
-from ..training.sources import LARGEST_FILE, Source
+from ..training.sources import Source
 from .store import Failure
 
 KEPT = 1 << 30  # bytes of decoded photos that are kept; of more, each is read again when its turn comes
@@ -113,8 +113,6 @@ class Photos:
     def _decode(self, index: int) -> Pixels | Failure:
         name = self.source.names[index]
         try:
-            if self.source.sizes[index] > LARGEST_FILE:
-                raise ValueError(f"{self.source.sizes[index]} bytes are more than a photo has")
             return self.framing(self.source.read(index))
         except Exception as error:  # Pillow raises nearly anything on a broken file
             return Failure(name, "", reason(error))

@@ -24,6 +24,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from PIL import UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -31,7 +32,7 @@ from torch.utils.data import Dataset
 
 from ..draws import stream
 from ..photos.framing import Crop, Framing, Pixels
-from .sources import LARGEST_FILE, SUFFIXES, Source
+from .sources import SUFFIXES, Source
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -113,15 +114,24 @@ class Table:
     @classmethod
     def read(cls, file: str, source: Source) -> Table:
         """A file on disk, among the pictures, or beside the archive."""
-        beside = source.path.parent / file
+        try:
+            return cls.parse(file, cls.text(file, source))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{file} cannot be read as a text in UTF-8, a list of names or a CSV ({error})") from error
+
+    @staticmethod
+    def text(file: str, source: Source) -> str:
         if Path(file).is_file():
-            text: str | None = Path(file).read_text("utf-8-sig")
-        else:
-            text = source.text(file)
-        if text is None:
-            if not beside.is_file():
-                raise FileNotFoundError(f"no {file}, neither as a path, nor inside or beside {source.path}")
-            text = beside.read_text("utf-8-sig")
+            return Path(file).read_text("utf-8-sig")
+        text, beside = source.text(file), source.path.parent / file
+        if text is not None:
+            return text
+        if not beside.is_file():
+            raise FileNotFoundError(f"no {file}, neither as a path, nor inside or beside {source.path}")
+        return beside.read_text("utf-8-sig")
+
+    @classmethod
+    def parse(cls, file: str, text: str) -> Table:
         if not file.lower().endswith(".csv"):
             return cls(file, (), {line.strip(): {} for line in text.splitlines() if line.strip()})
         reader = csv.reader(text.splitlines(), skipinitialspace=True)
@@ -301,11 +311,11 @@ def _binary(text: str) -> float | None:
 def _decode(source: Source, framing: Framing, index: int) -> Pixels | Broken:
     name = source.names[index]
     try:
-        if source.sizes[index] > LARGEST_FILE:
-            raise ValueError(f"{source.sizes[index]} bytes are more than a photo has")
         return framing(source.read(index))
+    except UnidentifiedImageError:  # its own words name an object in memory
+        return Broken(name, "not a picture that can be read")
     except Exception as error:  # Pillow raises nearly anything on a broken file, a decompression bomb too
-        return Broken(name, f"{error or type(error).__name__}")
+        return Broken(name, " ".join(str(error).split()) or type(error).__name__)
 
 
 def _in_order(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
@@ -377,13 +387,14 @@ def _build_cache(
 def _report(broken: Sequence[Broken], total: int, path: Path) -> None:
     if not broken:
         return
-    told = "\n".join(f"  {each}" for each in broken[:10])
+    more = f"; and {len(broken) - 10} more" if len(broken) > 10 else ""
+    told = "; ".join(map(str, broken[:10])) + more
     if len(broken) > BROKEN_LIMIT * total:
         raise ValueError(
-            f"{len(broken)} of {total} pictures of {path} cannot be read, more than {BROKEN_LIMIT:.0%}:\n"
-            f"{told}\nRepair or remove them, or list the good ones in a split file."
+            f"{len(broken)} of {total} pictures of {path} cannot be read, more than {BROKEN_LIMIT:.0%}: {told}. "
+            "Repair or remove them, or list the good ones in a split file"
         )
-    log.warning("%d of %d pictures of %s cannot be read and are left out:\n%s", len(broken), total, path, told)
+    log.warning("%d of %d pictures of %s cannot be read and are left out: %s", len(broken), total, path, told)
 
 
 # ---- the order
@@ -481,7 +492,10 @@ class Batches(Iterator[Tensor]):
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         self.close()
-        self.seed, self.position = state["seed"], state["position"]
+        seed, position = state["seed"], state["position"]
+        if type(seed) is not int or type(position) is not int or position < 0:
+            raise ValueError(f"batches go on from a seed and a count of pictures, got {seed!r} and {position!r}")
+        self.seed, self.position = seed, position
 
     def close(self) -> None:
         """Stop loading ahead; the next batch starts it again."""

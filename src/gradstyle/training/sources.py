@@ -13,6 +13,11 @@ SUFFIXES = frozenset(
     [".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"]
 )
 LARGEST_FILE = 1 << 28  # bytes of one compressed picture; what is larger is not a photo
+# Of zips, whose members may be far larger than what they take there:
+SMALL_FILE, SMALL_ZIP = 16 << 20, 1 << 30  # bytes unpacked, below which no ratio is asked: flat drawings shrink a lot
+MOST_TIMES = 100  # what unpacks to more than this times itself is no picture, and no archive of pictures
+MOST_MEMBERS = 20_000_000
+PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the methods whose output can be limited while it is read
 
 
 class Source(ABC):
@@ -22,8 +27,14 @@ class Source(ABC):
     names: tuple[str, ...]
     sizes: tuple[int, ...]
 
+    def read(self, index: int) -> bytes:
+        """One picture's file, whose size is looked at before."""
+        if self.sizes[index] > LARGEST_FILE:
+            raise ValueError(f"{self.sizes[index]} bytes are more than a photo has")
+        return self.bytes_of(self.names[index])
+
     @abstractmethod
-    def read(self, index: int) -> bytes: ...
+    def bytes_of(self, name: str) -> bytes: ...
 
     @abstractmethod
     def text(self, name: str) -> str | None:
@@ -77,8 +88,8 @@ class Folder(Source):
         files = (file for file in path.rglob("*") if is_picture(file.name) and file.is_file())
         self._keep((file.relative_to(path).as_posix(), file.stat().st_size) for file in files)
 
-    def read(self, index: int) -> bytes:
-        return (self.path / self.names[index]).read_bytes()
+    def bytes_of(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
 
     def text(self, name: str) -> str | None:
         file = self.path / name
@@ -86,17 +97,40 @@ class Folder(Source):
 
 
 class Zip(Source):
+    """Nothing is unpacked before the sizes that the archive declares have been looked at, and nothing beyond them."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.zip = zipfile.ZipFile(path)  # reading from several threads at once is allowed
-        self.members = {member.filename: member for member in self.zip.infolist() if not member.is_dir()}
+        try:
+            self.zip = zipfile.ZipFile(path)  # reading from several threads at once is allowed
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read as a zip ({error})") from error
+        members = self.zip.infolist()
+        here, whole = path.stat().st_size, sum(member.file_size for member in members)
+        if len(members) > MOST_MEMBERS:
+            raise ValueError(f"{path} has {len(members):,} members, more than {MOST_MEMBERS:,}: divide it")
+        if whole > max(SMALL_ZIP, MOST_TIMES * here) or sum(member.compress_size for member in members) > here:
+            raise ValueError(
+                f"{path} has {here:,} bytes and unpacks to {whole:,}: it is a zip bomb, or no archive of pictures"
+            )
+        self.members = {member.filename: member for member in members if not member.is_dir()}
         self._keep((name, member.file_size) for name, member in self.members.items())
 
-    def read(self, index: int) -> bytes:
-        return self.zip.read(self.members[self.names[index]])
+    def bytes_of(self, name: str) -> bytes:
+        member = self.members[name]
+        size, packed = member.file_size, member.compress_size
+        if member.compress_type not in PLAIN:
+            raise ValueError("it is packed by another method than deflate: pack it anew")
+        if size > LARGEST_FILE or size > max(SMALL_FILE, MOST_TIMES * packed):
+            raise ValueError(f"{packed:,} bytes that unpack to {size:,} are no photo")
+        with self.zip.open(member) as file:
+            data = file.read(size)  # no more, whatever there is; without a limit all of it would be unpacked
+            if len(data) != size or file.read(1):
+                raise ValueError(f"it does not unpack to the {size:,} bytes that it declares")
+        return data
 
     def text(self, name: str) -> str | None:
-        return self.zip.read(name).decode("utf-8-sig") if name in self.members else None
+        return self.bytes_of(name).decode("utf-8-sig") if name in self.members else None
 
 
 class Shards(Source):
@@ -124,17 +158,14 @@ class Shards(Source):
             samples[sample] = min(name, samples.get(sample, name), key=lambda n: (len(n), n))
         self._keep((name, self.members[name][2]) for name in samples.values())
 
-    def read(self, index: int) -> bytes:
-        return self._bytes(self.names[index])
-
     def text(self, name: str) -> str | None:
         for member in self.members:
             if member.partition("/")[2] == name:
-                return self._bytes(member).decode("utf-8-sig")
+                return self.bytes_of(member).decode("utf-8-sig")
         beside = self.path / name
         return beside.read_text("utf-8-sig") if self.path.is_dir() and beside.is_file() else None
 
-    def _bytes(self, name: str) -> bytes:
+    def bytes_of(self, name: str) -> bytes:
         shard, offset, size = self.members[name]
         with shard.open("rb") as file:
             file.seek(offset)
