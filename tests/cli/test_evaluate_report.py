@@ -13,6 +13,7 @@ from gradstyle.cli import app
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 import example_run
+import runs as tiny_runs
 from test_compare import moved
 
 
@@ -79,3 +80,12 @@ def test_compare_writes_markdown_and_json(runs: Path, tmp_path: Path) -> None:
     assert run("compare", runs / "before", runs / "after", "--out", tmp_path / "changes.json", "--force")[0] == 0
     code, _, said = run("compare", runs / "before", runs / "after", "--out", tmp_path / "changes.txt")
     assert code == 1 and ".md or .json" in said and not (tmp_path / "changes.txt").exists()
+
+
+def test_a_run_in_which_everything_failed_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tiny_runs.a_bundle(tmp_path / "bundle", crop="none", judged=False)
+    photos = tiny_runs.some_photos(tmp_path / "photos", count=2)
+    monkeypatch.setattr("gradstyle.evaluation.bench._wrong", lambda outcome: "l2 is nan")
+    code, said, errors = run("reconstruction", bundle, photos, "-m", "e4e", "--out", tmp_path / "run")
+    assert code == 1 and "e4e failed on 2 photos" in said
+    assert errors.splitlines()[-1].startswith("error: every method failed on every photo")

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gradstyle.losses import LPIPS, FeatureDistance, KerasVGGLoss, pixel_loss
-from gradstyle.losses.perceptual import vgg16
+from gradstyle.losses.perceptual import read_state, vgg16
 
 # (number in torchvision's `features`, inputs, outputs, kernel) of every convolution
 VGG = [
@@ -150,6 +150,14 @@ def test_lpips_reads_published_files(tmp_path: Path):
     opened = LPIPS.open("alex", tmp_path / "alexnet-owt-7be5be79.pth", tmp_path / "alex.safetensors")
     a, b = pictures(64)
     assert torch.equal(opened.distance(a, b), LPIPS("alex").load(state, lins).distance(a, b))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_with_their_file(tmp_path: Path, bad: float):
+    heads = {"lin0.model.1.weight": torch.ones(1, 64, 1, 1), "lin1.model.1.weight": torch.full((1, 192, 1, 1), bad)}
+    torch.save(heads, tmp_path / "heads.pth")
+    with pytest.raises(ValueError, match=r"heads\.pth: lin1\.model\.1\.weight holds values that are not finite"):
+        read_state(tmp_path / "heads.pth")
 
 
 def test_wrong_weights_are_named():

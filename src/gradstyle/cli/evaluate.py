@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -455,3 +456,6 @@ def _close(folder: RunFolder) -> None:
     for note in summary.notes:
         say(note, "yellow")
     say(str(write_report(folder.path)))
+    failed = Counter(failure.method for failure in record.failures)
+    if all(failed[method] >= len(record.photos) for method in record.methods):
+        raise ValueError("every method failed on every photo, so that there is no figure: the notes above say why")

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from ..tensors import finite
 from .frozen import Frozen
 
 Backbone = Literal["alex", "vgg"]
@@ -198,6 +199,9 @@ def read_state(path: str | Path) -> State:
     tree = tree.get("state_dict", tree) if isinstance(tree, Mapping) else tree
     if not isinstance(tree, Mapping) or not all(isinstance(name, str) for name in tree):
         raise ValueError(f"{path} holds no named weights, but a {type(tree).__name__}")
+    for name, value in tree.items():
+        if isinstance(value, Tensor | np.ndarray) and not finite(torch.as_tensor(value)):
+            raise ValueError(f"{path}: {name} holds values that are not finite, so that no distance would be either")
     return tree
 
 
