@@ -245,7 +245,7 @@ def test_a_full_disk_ends_the_run_with_the_last_good_snapshot(
     assert torch.equal(weight(again), weight(whole))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_after_a_snapshot(images: Images, tmp_path: Path, number: signal.Signals):
     run, shade = run_in(tmp_path), make()
     shade.before_step = lambda batch: os.kill(os.getpid(), number) if batch.step == 6 else None  # type: ignore[method-assign]
@@ -253,6 +253,18 @@ def test_a_signal_stops_after_a_snapshot(images: Images, tmp_path: Path, number:
     progress, caught = run_loop(shade, images, run, Budget(), Silent())
     assert (progress.step, caught) == (7, number) and signal.getsignal(number) is before
     assert [path.name for path in snapshot.listed(run.snapshots)] == ["000000007"]
+
+
+def test_a_hangup_that_is_not_to_count_does_not(images: Images):
+    """As `nohup` starts a command."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        shade = make()
+        shade.before_step = lambda batch: os.kill(os.getpid(), signal.SIGHUP)  # type: ignore[method-assign]
+        progress, caught = run_loop(shade, images, None, Budget(), Silent())
+        assert (progress.images, caught) == (80, None)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 # ---- the engine

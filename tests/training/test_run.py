@@ -4,6 +4,8 @@ import errno
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
 from gradstyle.training.generator import GeneratorRecipe
 from gradstyle.training.plot import plot, smooth
-from gradstyle.training.run import Run, RunInfo, read_log
+from gradstyle.training.run import Run, RunInfo, held, read_log
 
 STATE = {
     "numbers": {"step": 3, "p": 0.25, "warm": True, "none": None, "name": "a/b"},
@@ -63,7 +65,7 @@ def test_what_cannot_be_kept_is_refused(tmp_path: Path):
 
 
 def test_the_last_two_are_kept(tmp_path: Path):
-    for number in (2, 10, 9, 30):
+    for number in (2, 9, 10, 30):
         snapshot.save(tmp_path, number, at(number))
     assert [path.name for path in snapshot.listed(tmp_path)] == ["000000010", "000000030"]
     snapshot.save(tmp_path, 30, at(-30))  # the same step again, after a resume
@@ -211,3 +213,120 @@ def test_curves(tmp_path: Path):
 def test_the_running_mean_halves_the_past():
     assert smooth((5.0, 5.0, 5.0), 2) == pytest.approx([5, 5, 5])
     assert smooth((0.0, 1.0), 1) == pytest.approx([0, 1 / 1.5])
+
+
+# ---- damaged snapshots
+
+
+def damage(path: Path) -> None:
+    file = path / snapshot.TENSORS
+    file.write_bytes(file.read_bytes()[:-3] + b"?!?")
+
+
+def test_without_a_whole_one_nothing_begins_again(tmp_path: Path):
+    assert snapshot.load_last(tmp_path) is None
+    for path in [snapshot.save(tmp_path, number, at(number)) for number in (1, 2)]:
+        damage(path)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(snapshot.SnapshotError, match=r"no snapshot of this run is whole: .*02 is .*; .*01 is .*copy"):
+        snapshot.load_last(tmp_path)
+    assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+
+def test_it_is_told_which_is_passed_over_and_why(tmp_path: Path):
+    snapshot.save(tmp_path, 1, at(1))
+    damage(snapshot.save(tmp_path, 2, at(2)))
+    said: list[str] = []
+    found = snapshot.load_last(tmp_path, said.append)
+    assert found is not None and same(found[1], at(1))
+    assert len(said) == 1 and "000000002 is damaged (" in said[0] and "SHA-256" in said[0]
+
+
+def test_a_damaged_one_pushes_no_good_one_out(tmp_path: Path):
+    snapshot.save(tmp_path, 100, at(100))
+    damage(snapshot.save(tmp_path, 200, at(200)))  # and the run goes on from 100
+    for number, there in ((150, [100, 150]), (160, [150, 160]), (200, [160, 200])):
+        snapshot.save(tmp_path, number, at(number))
+        assert [int(path.name) for path in snapshot.listed(tmp_path)] == there
+    assert (tmp_path / "damaged-000000200" / snapshot.TENSORS).is_file()
+    damage(tmp_path / "000000200")  # after it was written
+    snapshot.save(tmp_path, 210, at(210))
+    assert [int(path.name) for path in snapshot.listed(tmp_path)] == [160, 210]
+
+
+def test_room_is_not_made_by_the_last_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    snapshot.save(tmp_path, 1, at(1))
+    damage(snapshot.save(tmp_path, 2, at(2)))
+
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(snapshot, "write_tensors", full)
+    with pytest.raises(snapshot.SnapshotError, match=r"last good snapshot is .*000000001\."):
+        snapshot.save(tmp_path, 3, at(3))
+    found = snapshot.load_last(tmp_path)
+    assert found is not None and same(found[1], at(1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "null", "{}", '{"sha256": "", "snapshot": 3}', '{"snapshot": {}}', "[" * 20_000, "\\u", '{"state": 1}'],
+)
+def test_a_state_that_is_none_is_passed_over(tmp_path: Path, text: str):
+    snapshot.save(tmp_path, 1, at(1))
+    (snapshot.save(tmp_path, 2, at(2)) / snapshot.STATE).write_text(text)
+    found = snapshot.load_last(tmp_path)
+    assert found is not None and same(found[1], at(1))
+
+
+def test_a_state_is_under_the_checksum_too(tmp_path: Path):
+    snapshot.save(tmp_path, 1, {"progress": {"images": 100}})
+    file = snapshot.save(tmp_path, 2, {"progress": {"images": 200}}) / snapshot.STATE
+    file.write_text(file.read_text().replace("200", "100"))
+    said: list[str] = []
+    found = snapshot.load_last(tmp_path, said.append)
+    assert found is not None and found[0].name == "000000001" and "state.json: its SHA-256 is not" in said[0]
+
+
+def test_a_snapshot_of_the_former_form_is_read(tmp_path: Path):
+    path = snapshot.save(tmp_path, 1, STATE)
+    content = json.loads((path / snapshot.STATE).read_text())["snapshot"]
+    (path / snapshot.STATE).write_text(json.dumps({"sha256": content["tensors"], "state": content["state"]}))
+    assert same(snapshot.load(path), STATE)
+
+
+# ---- a damaged log, and who writes
+
+
+def test_a_line_of_the_log_that_cannot_be_read_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    run = new_run(tmp_path)
+    with run.logging(0):
+        for step in range(1, 6):
+            run.log({"step": step, "images": step * 8})
+    assert run.lines == 5
+    lines = (tmp_path / "log.jsonl").read_bytes().splitlines()
+    lines[1] = lines[1][:-3] + b"\xff\xfe}"
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join([*lines, b'{"step": 6, "ima']))
+    assert [line["step"] for line in read_log(tmp_path)] == [1, 3, 4, 5] and not caplog.text
+    with run.logging(5, run.lines):
+        pass
+    assert "log.jsonl, line 2: it cannot be read" in caplog.text and "line 6" not in caplog.text
+    assert "log.jsonl has lost 1 of 5 lines up to step 5" in caplog.text
+    assert [line["step"] for line in read_log(tmp_path)] == [1, 3, 4, 5]
+
+
+HOLD = "import sys, time; from pathlib import Path; from gradstyle.training.run import held\n"
+HOLD += "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+
+
+def test_one_process_at_a_time_writes_into_a_run(tmp_path: Path):
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(ValueError, match="run is in use by another process: wait"), held(tmp_path / "run"):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with held(tmp_path / "run"):  # the system let go of it
+        assert new_run(tmp_path / "run").folder.is_dir()

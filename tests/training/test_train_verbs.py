@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import signal
+import sys
 from pathlib import Path
 
 import pytest
-from pictures import draw_pictures
+from pictures import draw_pictures, make_teacher
 from typer.testing import CliRunner
 
 from gradstyle.bundles import Bundle
@@ -15,6 +19,7 @@ from gradstyle.training import pieces
 from gradstyle.training import recipe as recipes
 from gradstyle.training.generator import GeneratorRecipe
 from gradstyle.training.loop import Progress
+from gradstyle.training.run import read_log
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +88,39 @@ def test_the_speed_that_is_shown_is_that_of_late():
     slow = [line.speed(Progress(30 + n, 2900 + 10 * n, 29.0 + n), {"images_per_second": 10}) for n in range(1, 200)]
     assert 90 < slow[0] < 100 and sorted(slow, reverse=True) == slow and slow[-1] == pytest.approx(10, rel=0.05)
     assert line.speed(Progress(1, 8, 2.0), {"images_per_second": 4}) == 4  # another training
+
+
+# ---- what is refused, and what is lost
+
+
+def test_a_teacher_that_nothing_reads_is_refused(data: Path, tmp_path: Path):
+    teacher = make_teacher(tmp_path / "teacher.safetensors")
+    code, said = typed("generator", data, "-r", "tiny", "--out", tmp_path / "run", "--teacher", teacher)
+    assert code == 1 and "would not be read, as critic_weight is 0" in said and not (tmp_path / "run").exists()
+
+
+def test_a_run_without_a_whole_snapshot_is_not_begun_again(data: Path, tmp_path: Path):
+    common = ("--out", tmp_path / "run", "--device", "cpu", "--cache", tmp_path / "cache")
+    assert typed("generator", data, "-r", "tiny", *common, "--images", 8)[0] == 0
+    (snapshot,) = (tmp_path / "run" / "snapshots").iterdir()
+    (snapshot / "state.json").write_text("null")
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    code, said = typed("generator", data, *common, "--resume", "--images", 16)
+    assert code == 1 and "no snapshot of this run is whole" in said and "Put back a copy" in said
+    assert (tmp_path / "run" / "log.jsonl").read_text() == log and len(said.splitlines()) == 1
+
+
+def test_a_terminal_that_closes_ends_a_run_with_a_snapshot(data: Path, tmp_path: Path):
+    """What it writes to the terminal fails from then on."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        run = f"generator {data} -r tiny --out {tmp_path / 'run'} --device cpu --cache {tmp_path / 'cache'}"
+        os.execv(sys.executable, [sys.executable, "-m", "gradstyle", "train", *run.split()])
+    said = b""
+    while b"images  " not in said:
+        said += os.read(terminal, 1000)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    (step,) = (int(path.name) for path in (tmp_path / "run" / "snapshots").iterdir())
+    assert step == list(read_log(tmp_path / "run"))[-1]["step"]

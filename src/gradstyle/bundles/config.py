@@ -68,6 +68,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if len(value) != len(arguments):
             raise ValueError(f"{where}: expected {len(arguments)} values, got {_shown(value)}")
         return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(arguments, value)))
+    if origin is list:
+        if not isinstance(value, list):
+            raise ValueError(f"{where}: expected a list, got {_shown(value)}")
+        return [_convert(arguments[0], each, f"{where}[{i}]") for i, each in enumerate(value)]
     if origin is typing.Literal:
         if value not in arguments:
             raise ValueError(f"{where}: expected one of {', '.join(map(repr, arguments))}, got {_shown(value)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,7 +59,8 @@ class Line:
 
     def __exit__(self, *_: object) -> None:
         if self.status is not None:
-            self.status.stop()
+            with suppress(OSError):
+                self.status.stop()
 
     def show(self, progress: Progress, goal: int, terms: Mapping[str, float], left: float | None) -> None:
         speed = self.speed(progress, terms)
@@ -71,9 +73,10 @@ class Line:
         shown = "  ".join(f"{name} {value:.3g}" for name, value in terms.items() if name != "images_per_second")
         text = f"{progress.images:,} of {goal:,} images  {speed:.1f}/s  {_clock(remaining)} left  {shown}"
         if self.status is None:
-            console.print(text, soft_wrap=True, highlight=False)
+            self.say(text)
         else:
-            self.status.update(text)
+            with suppress(OSError):
+                self.status.update(text)
 
     def speed(self, progress: Progress, terms: Mapping[str, float]) -> float:
         """Pictures a second, of late."""
@@ -88,7 +91,9 @@ class Line:
         return self.images / self.seconds if self.seconds else terms["images_per_second"]
 
     def say(self, text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
+        """A terminal may have gone; the training goes on, or ends with its snapshot, without it."""
+        with suppress(OSError):
+            console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _clock(seconds: float) -> str:
@@ -120,8 +125,8 @@ def _train(
         outcome = start(
             Request(kind, data, out, recipe, overrides, given, resume=resume, cache=cache, device=device), budget, line
         )
-    ended = "the run is done" if outcome.done else "go on with --resume"
-    console.print(f"{outcome.progress.images:,} images seen; {ended}")
+        ended = "the run is done" if outcome.done else "go on with --resume"
+        line.say(f"{outcome.progress.images:,} images seen; {ended}")
     if outcome.signal is not None:
         raise typer.Exit(128 + outcome.signal)
 
@@ -328,7 +333,7 @@ def everything(
         done = chain.run(
             out, line, data, recipe, minutes, piece, largest, _labels(labels), begin_with, overrides, cache, device
         )
-    console.print("all is trained" if done else "call again to go on")
+        line.say("all is trained" if done else "call again to go on")
 
 
 @app.command(cls=Command)

@@ -182,6 +182,9 @@ class LatentDiscriminatorLoss:
         return {"reals": self.reals.codes, "fakes": self.fakes.codes}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name, codes in state.items():
+            if codes.numel() and list(codes.shape[1:]) != [self.generator.config.w_dim]:
+                raise ValueError(f"{name} must be codes [held, {self.generator.config.w_dim}], got {list(codes.shape)}")
         self.reals.codes, self.fakes.codes = state["reals"], state["fakes"]
 
 

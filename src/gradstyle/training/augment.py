@@ -458,5 +458,8 @@ class AdaptiveP:
         return {"p": self.p, "signs": float(self.signs), "seen": self.seen, "batches": self.batches}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        self.p, self.signs = state["p"], state["signs"]
-        self.seen, self.batches = int(state["seen"]), int(state["batches"])
+        p, signs = float(state["p"]), float(state["signs"])
+        seen, batches = int(state["seen"]), int(state["batches"])
+        if not (0 <= p <= 1 and abs(signs) <= seen and 0 <= batches < self.every):
+            raise ValueError(f"adaptive augmentation cannot go on from p {p!r} after {batches!r} batches of {seen!r}")
+        self.p, self.signs, self.seen, self.batches = p, signs, seen, batches

@@ -23,6 +23,7 @@ from typing import TypeAlias
 import torch
 
 from ..bundles import Bundle
+from ..bundles.config import from_json
 from ..files import write_text
 from ..losses import Judge
 from . import pieces
@@ -31,7 +32,7 @@ from .data import Images
 from .launch import Request, open_images, start, stored_recipe, trainable
 from .loop import Budget, Meter, Progress
 from .recipe import DataRecipe, LoopRecipe, Recipe
-from .run import INFO, LOG, RECIPE, Run, read_log
+from .run import INFO, LOG, RECIPE, Run, held, read_log
 from .standing import weights_of
 
 STATE = "chain.json"
@@ -89,10 +90,10 @@ class Chain:
     @classmethod
     def read(cls, folder: Path) -> Chain | None:
         try:
-            return cls(**json.loads((folder / STATE).read_text()))
+            return from_json(cls, json.loads((folder / STATE).read_bytes()), "it")
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{folder / STATE} cannot be read ({error})") from error
 
     def write(self, folder: Path) -> None:
@@ -155,15 +156,16 @@ def run(
     began = time.monotonic()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("a chain is trained by one process: train its stages one by one under accelerate launch")
-    chain = _begin(folder, data, recipe, minutes, labels, start_weights, overrides)
-    done = _train_stages(chain, folder, meter, began, piece, cache, device)
-    _assemble(folder, meter)
-    for line in summary(chain, folder):
-        meter.say(line)
-    if largest_file is not None:
-        for file in export(folder, largest_file):
-            meter.say(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
-    return done
+    with held(folder):
+        chain = _begin(folder, data, recipe, minutes, labels, start_weights, overrides)
+        done = _train_stages(chain, folder, meter, began, piece, cache, device)
+        _assemble(folder, meter)
+        for line in summary(chain, folder):
+            meter.say(line)
+        if largest_file is not None:
+            for file in export(folder, largest_file):
+                meter.say(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
+        return done
 
 
 def _train_stages(
@@ -308,7 +310,7 @@ def _train(
         if stage != "generator":
             stands_on = "generator" if stage == "encoder" else "encoder"
             inputs["bundle"] = str((folder / stands_on / "bundle").absolute())
-        if "teacher" in chain.stages:
+        if "teacher" in chain.stages and getattr(_stage_recipe(chain, folder, stage), "critic_weight", None) != 0:
             inputs["teacher"] = str((folder / "teacher" / trainable("teacher").result).absolute())
     parts: list[tuple[float, list[str]]] = [(seconds, [])]
     if stage not in JUDGES:
@@ -361,6 +363,13 @@ def _find_edits(chain: Chain, folder: Path, samples: int, device: str | None, me
     for name in found.edits:
         why = "; ".join(found.reports[name].get("reasons", []))
         meter.say(f"edit {name}: {'a slider' if name in found.sliders else f'no slider, {why}'}")
+
+
+def _stage_recipe(chain: Chain, folder: Path, stage: str) -> Recipe:
+    kind = trainable(stage)
+    if Run.exists(folder / stage):
+        return stored_recipe(kind, folder / stage)
+    return recipes.load(kind.Recipe, stage, chain.recipe, chain.overrides.get(stage, []))
 
 
 def _overrides(chain: Chain, stage: str) -> list[str]:

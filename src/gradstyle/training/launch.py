@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from . import snapshot
 from .data import Images, Split
 from .loop import Budget, Meter, Progress, Result, Setup, Trainable, engine_for, train
 from .recipe import DataRecipe, Recipe
-from .run import RECIPE, Run, RunInfo
+from .run import RECIPE, Run, RunInfo, held
 
 TRAINABLES = {  # what can be trained, and the class that does it
     "generator": "generator.GeneratorTraining",
@@ -67,26 +68,42 @@ def start(
     opener: Callable[[Path, DataRecipe, Path | None], Images] | None = None,
 ) -> Outcome:
     """Begin a run, or go on with it from its last good snapshot. `opener` may know the pictures already."""
+    with ExitStack() as lock:
+        return _start(request, budget, meter, opener or open_images, lock)
+
+
+def _start(
+    request: Request,
+    budget: Budget,
+    meter: Meter,
+    opener: Callable[[Path, DataRecipe, Path | None], Images],
+    lock: ExitStack,
+) -> Outcome:
     kind = trainable(request.kind)
     found = Run.find(request.out) if request.resume and Run.exists(request.out) else None
     if found is None:
         Run.check_free(request.out)
     recipe = _recipe(kind, request, found)
+    _check_teacher(request, recipe)
     engine = engine_for(recipe.loop, request.device)
+    if found is not None and engine.is_main_process:
+        lock.enter_context(held(request.out))
     with engine.main_process_first():
-        images = (opener or open_images)(request.data, recipe.data, request.cache)
+        images = opener(request.data, recipe.data, request.cache)
     inputs = {**(found.info.inputs if found else {}), **(request.inputs or {})}  # what is given anew takes their place
     if found is not None:
         _check_same(found, request, images)
     setup = Setup(recipe, engine, Draws(recipe.loop.seed, engine.process_index, engine.num_processes), images, inputs)
     training = kind(setup)
-    last = snapshot.load_last(request.out / "snapshots") if found else None
+    last = snapshot.load_last(request.out / "snapshots", meter.say) if found else None
     if last is not None:
-        training.load_state(last[1]["trainable"])  # refuses other networks before anything is written
+        with snapshot.taking_up():
+            training.load_state(last[1]["trainable"])  # refuses other networks before anything is written
 
     run: Run | None = None
     if engine.is_main_process:
         if found is None:
+            lock.enter_context(held(request.out))
             name, data = request.recipe, str(request.data.absolute())
             info = RunInfo.now(request.kind, name, data, images.fingerprint, len(images), inputs)
             run = Run.create(request.out, info, training.recipe)
@@ -107,6 +124,15 @@ def start(
         meter.say(f"the result is in {result}")
         training.export(request.out.name).save(result, overwrite=True)
     return Outcome(progress, done, caught)
+
+
+def _check_teacher(request: Request, recipe: Recipe) -> None:
+    teacher = (request.inputs or {}).get("teacher")
+    if teacher is not None and getattr(recipe, "critic_weight", None) == 0:
+        raise ValueError(
+            f"--teacher {teacher} would not be read, as critic_weight is 0 in this recipe: leave it out, or let the "
+            "generator learn from it by --set critic_weight=0.1"
+        )
 
 
 def _recipe(kind: type[Trainable[Any]], request: Request, found: Run | None) -> Recipe:
@@ -164,9 +190,10 @@ def export(
         raise ValueError(f"{folder} has no snapshot yet: train it for some minutes first")
     engine = engine_for(replace(recipe.loop, precision="fp32", compile=False, parts=1), "cpu")
     training = kind(Setup(recipe, engine, Draws(), inputs=run.info.inputs))
-    for part, module in training.modules.items():
-        snapshot.restore_module(part, module, last[1]["modules"][part])
-    training.load_state(last[1]["trainable"])
+    with snapshot.taking_up():
+        for part, module in training.modules.items():
+            snapshot.restore_module(part, module, last[1]["modules"][part])
+        training.load_state(last[1]["trainable"])
     result = training.export(name or out.name)
     if isinstance(result, Bundle):
         result.licence = licence or result.licence

@@ -73,6 +73,11 @@ class Lookahead(Optimizer):
         parameters, slow = self._parameters(), state_dict["slow"]
         if len(slow) != len(parameters):
             raise ValueError(f"the saved state has {len(slow)} slow weights, the optimiser {len(parameters)}")
+        if any(kept is not None and kept.shape != fast.shape for fast, kept in zip(parameters, slow)):
+            raise ValueError("the saved state has slow weights of other shapes than the optimiser's")
+        steps = state_dict["steps"]
+        if type(steps) is not int or steps < 0:
+            raise ValueError(f"the saved state counts its steps, got {steps!r}")
         self.optimizer.load_state_dict(state_dict["optimizer"])
         self._share()
         self.slow = {
@@ -80,7 +85,7 @@ class Lookahead(Optimizer):
             for fast, kept in zip(parameters, slow)
             if kept is not None
         }
-        self.steps = state_dict["steps"]
+        self.steps = steps
 
 
 def ranger(

@@ -131,6 +131,14 @@ class Progress:
     step: int = 0
     images: int = 0
     seconds: float = 0.0  # of training, over all calls
+    lines: int = 0  # of the log
+
+    def __post_init__(self) -> None:
+        """Values may come from a snapshot that something has changed."""
+        for name, kind in (("step", int), ("images", int), ("seconds", float), ("lines", int)):
+            value = getattr(self, name)
+            if type(value) not in (int, kind) or not 0 <= value < math.inf:
+                raise ValueError(f"progress.{name} must be a number of 0 or more, got {value!r}")
 
 
 # ---- the engine
@@ -227,6 +235,7 @@ def train(
     def keep() -> None:
         """A snapshot, and the pictures that go with it."""
         if run is not None:
+            progress.lines = run.lines
             state = _state(progress, trainable, batches)
             _check_finite(state, progress.step, run)
             path = run.save(progress.step, state)
@@ -236,7 +245,11 @@ def train(
 
     watch = Watch(engine, recipe.largest_loss, run)
     kept_at, kept_step, before = time.monotonic(), progress.step, time.monotonic()
-    with closing(batches), stop_signals() as caught, run.logging(progress.step) if run else nullcontext():
+    with (
+        closing(batches),
+        stop_signals() as caught,
+        run.logging(progress.step, progress.lines) if run else nullcontext(),
+    ):
         while progress.images < goal:
             photos = next(batches)
             batch = Batch(photos, batches.indices, progress.step, progress.images)
@@ -316,6 +329,9 @@ def stop_signals() -> Iterator[list[int]]:
         yield caught
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # a terminal that closes, a connection that ends
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # as nohup sets it
+        before[hangup] = signal.getsignal(hangup)
 
     def note(number: int, frame: Any) -> None:
         caught.append(number)
@@ -346,14 +362,15 @@ def _state(progress: Progress, trainable: Trainable[Any], batches: Batches) -> d
 
 
 def _restore(state: Mapping[str, Any], trainable: Trainable[Any], batches: Batches) -> Progress:
-    for name, module in trainable.modules.items():
-        snapshot.restore_module(name, module, state["modules"][name])
-    for name, optimiser in trainable.optimisers.items():
-        snapshot.restore_optimiser(optimiser, state["optimisers"][name])
-    trainable.draws.generator.set_state(state["draws"])
-    trainable.load_state(state["trainable"])
-    batches.load_state_dict(state["batches"])
-    return Progress(**state["progress"])
+    with snapshot.taking_up():
+        for name, module in trainable.modules.items():
+            snapshot.restore_module(name, module, state["modules"][name])
+        for name, optimiser in trainable.optimisers.items():
+            snapshot.restore_optimiser(optimiser, state["optimisers"][name])
+        trainable.draws.generator.set_state(state["draws"])
+        trainable.load_state(state["trainable"])
+        batches.load_state_dict(state["batches"])
+        return Progress(**state["progress"])
 
 
 def _check_finite(state: Mapping[str, Any], step: int, run: Run) -> None:

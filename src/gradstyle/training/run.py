@@ -7,6 +7,7 @@ tensorboard/  the same, where TensorBoard is installed
 previews/     a sheet of pictures at each snapshot, by step
 snapshots/    the last two
 bundle/       the result; judge.safetensors where it is a network alone
+.lock         held by the process that writes here
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import platform
 import shlex
 import sys
@@ -24,16 +26,39 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
+from ..bundles.config import from_json
 from ..files import write_text
 from ..photos import contact_sheet
 from . import snapshot
 from .recipe import Recipe, to_toml
 
-INFO, RECIPE, LOG = "run.json", "recipe.toml", "log.jsonl"
+log = logging.getLogger(__name__)
+
+INFO, RECIPE, LOG, LOCK = "run.json", "recipe.toml", "log.jsonl", ".lock"
 SMALLEST_SHOWN = 96  # pixels of a picture in a preview
 TOLD = ("gradstyle", "torch", "accelerate", "numpy", "safetensors")  # packages whose versions are kept
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Only this process writes into the folder meanwhile. The system lets go of the lock of a process that dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"{folder} is in use by another process: wait until that one has ended, or give another --out"
+        ) from None
+    except NotImplementedError:  # a file system without locks, on some clusters
+        log.warning("%s lies on a file system without locks: see to it that no other process writes there", folder)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True)
@@ -62,6 +87,7 @@ class Run:
 
     def __init__(self, folder: Path, info: RunInfo) -> None:
         self.folder, self.info = folder, info
+        self.lines = 0  # of the log
         self._log: Any = None
         self._board: Any = None
 
@@ -80,7 +106,8 @@ class Run:
     def check_free(folder: Path) -> None:
         if not folder.exists():
             return
-        begun = folder.is_dir() and all(RECIPE in file.name or INFO in file.name for file in folder.iterdir())
+        early = (RECIPE, INFO, LOCK)
+        begun = folder.is_dir() and all(any(name in file.name for name in early) for file in folder.iterdir())
         if (folder / INFO).exists() or not begun:  # begun: killed before it was a run
             hint = "go on with it by --resume, or give" if (folder / INFO).exists() else "give"
             raise ValueError(f"{folder} exists and is not empty: {hint} another --out")
@@ -92,10 +119,10 @@ class Run:
     @classmethod
     def find(cls, folder: Path) -> Run:
         try:
-            return cls(folder, RunInfo(**json.loads((folder / INFO).read_text())))
+            return cls(folder, from_json(RunInfo, json.loads((folder / INFO).read_bytes()), "it"))
         except FileNotFoundError:
             raise ValueError(f"{folder} is not a run: it has no {INFO}") from None
-        except (ValueError, TypeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{folder / INFO} cannot be read ({error})") from error
 
     def describe(self, recipe: Recipe) -> None:
@@ -114,17 +141,21 @@ class Run:
         return snapshot.save(self.snapshots, step, state)
 
     def last_good(self) -> str:
-        found = snapshot.listed(self.snapshots)
-        return f"the last good snapshot is {found[-1]}" if found else "there is no snapshot yet"
+        found = snapshot.newest(self.snapshots)
+        return f"the last good snapshot is {found}" if found else "there is no snapshot yet"
 
     # ---- what there is to see
 
     @contextmanager
-    def logging(self, step: int) -> Iterator[None]:
-        """Go on with the log after `step`; what a killed run had written beyond it will be written again."""
-        kept = [line for line in read_log(self.folder) if line["step"] <= step]
+    def logging(self, step: int, lines: int = 0) -> Iterator[None]:
+        """Go on with the log after `step`; what a killed run had written beyond it will be written again. Of the
+        `lines` that the snapshot knows of, those that are no longer there are told."""
+        kept = [line for line in read_log(self.folder, tell=True) if line["step"] <= step]
+        if len(kept) < lines:
+            log.warning("%s has lost %d of %d lines up to step %d", self.folder / LOG, lines - len(kept), lines, step)
         with self._disk("the log"):
             write_text(self.folder / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+        self.lines = len(kept)
         with ExitStack() as open_files:
             self._log = open_files.enter_context((self.folder / LOG).open("a"))
             if importlib.util.find_spec("tensorboard") is not None:
@@ -141,6 +172,7 @@ class Run:
         with self._disk("the log"):
             self._log.write(json.dumps({key: _short(value) for key, value in values.items()}) + "\n")
             self._log.flush()
+        self.lines += 1
         if self._board is not None:
             for key, value in values.items():
                 if key != "step":
@@ -165,19 +197,27 @@ class Run:
             ) from error
 
 
-def read_log(folder: Path) -> Iterator[dict[str, float]]:
-    """The lines of a log; one that a kill cut short is left out."""
+def read_log(folder: Path, tell: bool = False) -> Iterator[dict[str, float]]:
+    """The lines of a log that can be read. One that a kill cut short is left out; of others that is told, if asked."""
     try:
-        text = (folder / LOG).read_text()
+        text = (folder / LOG).read_bytes()
     except FileNotFoundError:
         return
-    for line in text.splitlines():
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(values, dict) and "step" in values:
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        values = _figures(line)
+        if values is not None:
             yield values
+        elif tell and line and not text.endswith(line):
+            log.warning("%s, line %d: it cannot be read and is left out", folder / LOG, number)
+
+
+def _figures(line: bytes) -> dict[str, float] | None:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):  # no JSON, or no UTF-8
+        return None
+    whole = isinstance(values, dict) and "step" in values
+    return values if whole and all(isinstance(value, int | float) for value in values.values()) else None
 
 
 def _visible(picture: Tensor) -> Tensor:

@@ -1,12 +1,15 @@
-"""Snapshots of a run: everything it needs to go on, as safetensors and JSON, written whole or not at all."""
+"""Snapshots of a run: everything it needs to go on, as safetensors and JSON under one checksum, written whole or
+not at all. None that is whole is ever dropped for one that is not."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +18,48 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..tensors import read_tensors, write_tensors
+from ..tensors import file_sha256, read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
 
 STATE, TENSORS = "state.json", "tensors.safetensors"
 PARTIAL = ".partial-"  # what a snapshot is called until it is complete
+ASIDE = "damaged-"  # what a damaged one is called once the run has gone on without it
+ADAM = {"step", "exp_avg", "exp_avg_sq"}  # what each optimiser here keeps of a weight that has learned
 KEPT = 2  # the last one, and one more in case the disk loses what it said it had
 
 
 class SnapshotError(OSError):
-    """A snapshot that could not be written."""
+    """A snapshot that could not be written, or none that can be read."""
+
+
+class Damaged(ValueError):
+    """A snapshot that is not what was written."""
+
+
+# ---- out
 
 
 def save(folder: Path, number: int, state: Mapping[str, Any]) -> Path:
     """Write `folder/number`, then drop all but the last two. A kill at any moment leaves the earlier ones whole."""
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
+    for path in listed(folder):  # a run goes on from its newest whole one: what is beyond that is damaged
+        if int(path.name) > number:
+            _set_aside(path)
     try:
         return _write(folder, number, state)
     except (OSError, SafetensorError) as error:
         first = error
-    there = listed(folder)
-    for path in there[:-1]:  # make room by all but the last good one, and try once more
-        shutil.rmtree(path, ignore_errors=True)
+    good = newest(folder)
+    for path in listed(folder):  # make room by all but the last good one, and try once more
+        if good is not None and path != good:
+            shutil.rmtree(path, ignore_errors=True)
     try:
         return _write(folder, number, state)
     except (OSError, SafetensorError):
         _sweep(folder)
-        kept = f"the last good snapshot is {there[-1]}" if there else "there is no earlier one"
+        kept = f"the last good snapshot is {good}" if good else "there is no earlier one"
         raise SnapshotError(
             f"snapshot {number} could not be written ({first}); {kept}. Make room and --resume"
         ) from first
@@ -55,17 +71,41 @@ def _write(folder: Path, number: int, state: Mapping[str, Any]) -> Path:
     partial.mkdir()
     tensors: dict[str, Tensor] = {}
     tree = pack(state, tensors)
-    sha256 = write_tensors(partial / TENSORS, tensors)
-    (partial / STATE).write_text(json.dumps({"sha256": sha256, "state": tree}))
+    content = {"tensors": write_tensors(partial / TENSORS, tensors), "state": tree}
+    (partial / STATE).write_text(json.dumps({"sha256": _digest(content), "snapshot": content}))
     for path in (partial / TENSORS, partial / STATE, partial):
         _sync(path)
     if target.exists():  # of this very step, from before a resume
         shutil.rmtree(target)
     partial.rename(target)
     _sync(folder)
-    for old in listed(folder)[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    _drop_old(folder)
     return target
+
+
+def _digest(content: Any) -> str:
+    """Of the state and, by their own digest, the tensors."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _drop_old(folder: Path) -> None:
+    """Keep the new one and the last whole one before it. What is damaged does not count, and is set aside."""
+    *before, new = listed(folder)
+    whole = [new]
+    for path in reversed(before):
+        if len(whole) == KEPT:
+            shutil.rmtree(path, ignore_errors=True)
+        elif is_whole(path):
+            whole.append(path)
+        else:
+            _set_aside(path)
+
+
+def _set_aside(path: Path) -> None:
+    aside = path.with_name(f"{ASIDE}{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    log.warning("%s is damaged: it is %s from now on, and nothing reads it", path, aside.name)
 
 
 def _sync(path: Path) -> None:
@@ -82,26 +122,90 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+# ---- in
+
+
 def listed(folder: Path) -> list[Path]:
     """The snapshots of a run, oldest first."""
-    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+    numbered = (path for path in folder.glob("[0-9]*") if path.name.isdecimal() and path.is_dir())
+    return sorted(numbered, key=lambda path: int(path.name))
 
 
-def load_last(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest snapshot that is whole, and where it is; None if there is none."""
+def load_last(folder: Path, tell: Callable[[str], None] = log.warning) -> tuple[Path, dict[str, Any]] | None:
+    """The newest snapshot that is whole, and where it is; None if none was taken. Which are passed over is told;
+    if there is none but damaged ones, that is an error."""
+    passed: list[str] = []
     for path in reversed(listed(folder)):
         try:
-            return path, load(path)
-        except (OSError, ValueError, KeyError) as error:
-            log.warning("%s is damaged and passed over: %s", path, error)
+            state = load(path)
+        except Damaged as error:
+            passed.append(f"{path} is damaged ({error})")
+            continue
+        for each in passed:
+            tell(f"{each}: it is passed over")
+        return path, state
+    if passed:
+        raise SnapshotError(
+            f"no snapshot of this run is whole: {'; '.join(passed)}. Nothing was changed. Put back a copy of one, "
+            "or begin a new run with another --out"
+        )
     return None
 
 
+def newest(folder: Path) -> Path | None:
+    """Where the newest whole snapshot is."""
+    return next(filter(is_whole, reversed(listed(folder))), None)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether it is as it was written, by its checksums; nothing of it stays in memory."""
+    try:
+        return bool(file_sha256(path / TENSORS) == _content(path)["tensors"])
+    except (OSError, Damaged):
+        return False
+
+
 def load(path: Path) -> dict[str, Any]:
-    written = json.loads((path / STATE).read_text())
-    tensors, _ = read_tensors(path / TENSORS, sha256=written["sha256"])
-    state: dict[str, Any] = unpack(written["state"], tensors)
+    tree, tensors = read(path)
+    try:
+        state = unpack(tree, tensors)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise Damaged(f"{STATE}: {_reason(error)}") from error
+    if not isinstance(state, dict):
+        raise Damaged(f"{STATE}: it holds no state")
     return state
+
+
+def read(path: Path) -> tuple[Any, dict[str, Tensor]]:
+    """The state as it is packed, and its tensors, both as they were written."""
+    content = _content(path)
+    try:
+        tensors, _ = read_tensors(path / TENSORS, sha256=content["tensors"])
+    except (OSError, ValueError) as error:
+        raise Damaged(str(error)) from error
+    return content["state"], tensors
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """The packed state and the tensors' digest, checked by their own."""
+    try:
+        written = json.loads((path / STATE).read_bytes())
+        content = written.get("snapshot")
+        if content is None:  # of a version that gave the tensors' digest alone
+            content = {"tensors": written["sha256"], "state": written["state"]}
+        elif _digest(content) != written["sha256"]:
+            raise Damaged(f"{STATE}: its SHA-256 is not the one that it was written with")
+        return {"tensors": str(content["tensors"]), "state": content["state"]}
+    except Damaged:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{STATE}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 # ---- nested values as JSON, and the tensors beside it
@@ -134,6 +238,21 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 # ---- modules and optimisers
 
 
+@contextmanager
+def taking_up() -> Iterator[None]:
+    """Says of a state that lacks something, or has something else in its place, that it is the state that is wrong."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        what = (
+            f"lacks {error}" if isinstance(error, KeyError) else f"holds something else than this training's: {error}"
+        )
+        raise ValueError(
+            f"the snapshot {what}. Another version wrote it, or it was changed: move it away to go on from the one "
+            "before it"
+        ) from error
+
+
 def restore_module(name: str, module: nn.Module, state: Mapping[str, Tensor]) -> None:
     own = module.state_dict()
     wrong = sorted(
@@ -148,12 +267,19 @@ def restore_module(name: str, module: nn.Module, state: Mapping[str, Tensor]) ->
 
 
 def restore_optimiser(optimiser: Optimizer, state: Mapping[str, Any]) -> None:
-    """As `load_state_dict`, and in the parameters' memory format, so that a resumed run computes the same bits."""
-    rates = [group["lr"] for group in optimiser.param_groups]
+    """As `load_state_dict`, with the recipe's rates and betas, which may have been changed, and in the parameters'
+    memory format, so that a resumed run computes the same bits."""
+    recipes = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
     optimiser.load_state_dict(dict(state))
-    for group, rate in zip(optimiser.param_groups, rates):
-        group["lr"] = rate  # the recipe's, which may have been changed
+    for group, recipe in zip(optimiser.param_groups, recipes):
+        group.update(recipe)
         for parameter in group["params"]:
-            for key, value in optimiser.state.get(parameter, {}).items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
+            kept = optimiser.state.get(parameter, {})
+            if kept and not kept.keys() >= ADAM:
+                raise ValueError(f"the snapshot's optimiser lacks {', '.join(sorted(ADAM - kept.keys()))} of a weight")
+            for key, value in kept.items():
+                wanted = () if key == "step" else parameter.shape
+                if not isinstance(value, Tensor) or value.shape != wanted:
+                    raise ValueError(f"the snapshot's optimiser has no {key} of the shape {list(wanted)}")
+                if value.shape == parameter.shape:
                     optimiser.state[parameter][key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
