@@ -72,7 +72,8 @@ class Running:
         return [path for path in self.temp.rglob("*") if path.is_file()]
 
 
-def run_studio(bundle: Path, temp: Path, *options: str) -> Iterator[Running]:
+def run_studio(bundle: Path, temp: Path, *options: str, files: int = 0) -> Iterator[Running]:
+    """With `files`, the process may have no more of them open."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -90,8 +91,10 @@ def run_studio(bundle: Path, temp: Path, *options: str) -> Iterator[Running]:
         "cpu",
     ]
     environment = {**os.environ, "TMPDIR": str(temp), "OMP_NUM_THREADS": "1"}
+    if files:
+        command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
     process = subprocess.Popen(
-        [*command, "--device", "cpu", "--threads", "1", "--max-upload", str(MAX_UPLOAD), *options],
+        [*command, "--threads", "1", "--max-upload", str(MAX_UPLOAD), *options],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
