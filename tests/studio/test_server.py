@@ -21,6 +21,7 @@ from studios import MAX_UPLOAD, Running, a_photo, run_studio
 from typer.testing import CliRunner
 
 from gradstyle.cli import app
+from gradstyle.studio.entrance import MOST_WRONG
 
 PAGE = (Path(__file__).parents[2] / "docs" / "studio.md").read_text(encoding="utf-8")
 
@@ -80,6 +81,9 @@ def test_a_program_edits_a_photo(client: Client, tmp_path: Path) -> None:
     [
         (({"grin": 1}, "", "", "1"), "has no edit 'grin'"),
         (({"smile": "much"}, "", "", "1"), "is a number"),
+        (({"smile": 10**400}, "", "", "1"), "the amount of 'smile' is a number"),
+        (({}, 5, "", "1"), "no bundle '5'"),
+        (({}, "", ["best"], "1"), "no method"),
         (([1], "", "", "1"), "edits are names and amounts"),
         (({}, "cars", "", "1"), "no bundle 'cars'"),
         (({}, "", "best", "1"), "no method 'best'"),
@@ -140,13 +144,42 @@ def test_what_is_no_picture_is_refused_and_runs_nowhere(studio: Running, name: s
 def test_names_that_lead_elsewhere_stay_in_the_folder(studio: Running, tmp_path: Path) -> None:
     photo = a_photo(tmp_path, "me.png").read_bytes()
     before = {path for path in Path(studio.temp).parent.rglob("*") if studio.temp not in path.parents}
-    for name in ("../../../escaped.png", "..\\..\\escaped.png", "/escaped.png", "a/../../escaped.png", "con\x01.png"):
+    for name in (
+        "../../../escaped.png",
+        "..\\..\\escaped.png",
+        "/escaped.png",
+        "a/../../escaped.png",
+        "con\x01.png",
+        ".htaccess",
+    ):
         path = Path(upload(studio, name, photo, "image/png"))
         assert path.resolve().is_relative_to(studio.temp.resolve()), path
         how, answer = edit(studio, str(path), name)
         assert how == "complete", answer
         assert Path(answer[0]["path"]).resolve().is_relative_to(studio.temp.resolve())
     assert before == {path for path in Path(studio.temp).parent.rglob("*") if studio.temp not in path.parents}
+
+
+def test_the_same_picture_twice_is_two_pictures(studio: Running, tmp_path: Path) -> None:
+    photo = a_photo(tmp_path, "me.png").read_bytes()
+    files = [("files", ("me.png", photo, "image/png"))] * 2
+    answer = httpx.post(f"{studio.address}/gradio_api/upload", files=files, timeout=60)
+    paths = [*answer.json(), upload(studio, "me.png", photo)]
+    assert len(set(paths)) == 3
+    for path in paths:  # the first takes nothing away from the others
+        assert edit(studio, path, "me.png", {"smile": 1})[0] == "complete"
+
+
+def test_pages_from_elsewhere_and_other_names_get_nothing(studio: Running) -> None:
+    before = studio.files()
+    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
+        for method, path in (("GET", "health"), ("GET", ""), ("OPTIONS", "config"), ("POST", "gradio_api/upload")):
+            files = {"files": b"x"} if method == "POST" else None
+            asked = {**headers, "Access-Control-Request-Method": "POST"}
+            answer = httpx.request(method, f"{studio.address}/{path}", headers=asked, files=files, timeout=30)
+            assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
+    assert studio.files() == before
+    assert httpx.get(f"{studio.address}/health", headers={"Origin": studio.address}, timeout=30).status_code == 200
 
 
 def test_files_of_the_machine_cannot_be_had(studio: Running, bundle: Path) -> None:
@@ -161,32 +194,50 @@ def test_too_large_a_file_is_refused_while_it_comes(studio: Running) -> None:
     files = {"files": ("large.jpg", b"\xff\xd8" + bytes((MAX_UPLOAD + 1) << 20), "image/jpeg")}
     assert httpx.post(f"{studio.address}/gradio_api/upload", files=files, timeout=60).status_code == 413
     with socket.create_connection(("127.0.0.1", int(studio.address.rpartition(":")[2]))) as line:  # 200 GB, it says
-        line.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 214748364800\r\n\r\nx")
+        line.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 214748364800\r\n\r\nx")
         assert b" 413 " in line.recv(1000)
     assert max((path.stat().st_size for path in studio.files()), default=0) <= MAX_UPLOAD << 20
     assert studio.health()["status"] == "ok"
 
 
+NAMED = ("--allow-host", "studio.example", "--allow-frame", "https://huggingface.co")
+
+
 def test_a_password_keeps_out_and_files_are_gone_in_the_end(bundle: Path, tmp_path: Path) -> None:
     """One server for both, since each takes seconds to start."""
-    running = run_studio(bundle, tmp_path / "temp", "--auth", "ada:lovelace", "--keep", "0.05")
+    running = run_studio(bundle, tmp_path / "temp", "--auth", "ada:lovelace", "--keep", "0.05", *NAMED)
     studio = next(running)
     try:
         assert httpx.get(f"{studio.address}/gradio_api/info", timeout=30).status_code == 401
         assert httpx.post(f"{studio.address}/gradio_api/upload", files={"files": b"x"}, timeout=30).status_code == 401
         wrong = httpx.post(f"{studio.address}/login", data={"username": "ada", "password": "x"}, timeout=30)
         assert wrong.status_code == 400
+        for path in ("openapi.json", "heartbeat/x", "queue/data", "token", "user", "config"):
+            assert httpx.get(f"{studio.address}/gradio_api/{path}", timeout=30).status_code == 401, path
+        for path in ("cancel", "reset", "run/edit", "queue/join"):
+            assert httpx.post(f"{studio.address}/gradio_api/{path}", json={}, timeout=30).status_code == 401, path
+        page = httpx.get(studio.address, headers={"Host": "studio.example"}, timeout=30)
+        assert (
+            page.status_code == 200
+            and '"auth_required":true' in page.text.replace(" ", "")
+            and "smile" not in page.text
+        )
+        assert page.headers["content-security-policy"].endswith("frame-ancestors 'self' https://huggingface.co")
         client = Client(studio.address, auth=("ada", "lovelace"), verbose=False)
         photo = a_photo(tmp_path, "me.png")
         assert Path(client.predict(handle_file(photo), {"smile": 1}, "", "", "", api_name="/edit")).is_file()
-        assert studio.files()
+        assert len(studio.files()) > 1
         for _ in range(100):  # three seconds are what it keeps them
-            if not studio.files():
+            if len(studio.files()) == 1:
                 break
             time.sleep(0.2)
-        assert not studio.files()
+        assert [path.suffix for path in studio.files()] == [".lock"]
         client.predict(handle_file(photo), {"smile": 2}, "", "", "", api_name="/edit")
-        assert studio.files()
+        assert [path for path in studio.files() if path.suffix != ".lock"]
+        wrong = {"username": "ada", "password": "x"}
+        guesses = [httpx.post(f"{studio.address}/login", data=wrong, timeout=30) for _ in range(MOST_WRONG)]
+        assert [guess.status_code for guess in guesses] == [400] * (MOST_WRONG - 1) + [429]  # one was before
+        assert int(guesses[-1].headers["retry-after"]) > 60
     finally:
         running.close()  # type: ignore[attr-defined]
     assert list(studio.temp.iterdir()) == [] and studio.process.returncode == 0

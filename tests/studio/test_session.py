@@ -313,12 +313,67 @@ def test_visitors_are_forgotten(engine: Engine, tmp_path: Path) -> None:
     for key in "abc":
         sessions[key].open(a_photo(tmp_path, f"{key}.jpg"))
     first = sessions["a"]
-    sessions["d"].open(a_photo(tmp_path, "d.jpg"))  # one too many: b, the longest unseen, goes
-    assert len(sessions) == 3 and sessions["a"] is first and len(list((tmp_path / "visitors").iterdir())) == 3
     sessions.sweep(now=first.used + 59)
-    assert len(sessions) == 3
+    assert len(sessions) == 3 and len(list((tmp_path / "visitors").iterdir())) == 3
     sessions.sweep(now=first.used + 61)
     assert len(sessions) == 0 and not list((tmp_path / "visitors").iterdir()) and engine.shelf.bytes == 0
+
+
+def test_nobody_pushes_a_visitor_out(engine: Engine, tmp_path: Path) -> None:
+    """Neither with any number of names, nor with photos of their own."""
+    sessions = Sessions(engine, tmp_path / "visitors", most=3)
+    for key in "abc":
+        with sessions.uploading(key) as session:
+            session.open(a_photo(tmp_path, f"{key}.jpg"))
+            session.move({"smile": 1})
+    for number in range(20):
+        sessions[f"new {number}"].open_generated(number)
+        sessions.get(f"newer {number}").stopped = True
+    with pytest.raises(ValueError, match="3 people have photos here"), sessions.uploading("d"):
+        raise AssertionError("there is no room")
+    with sessions.uploading("a") as again:  # who has one may bring another
+        again.open(a_photo(tmp_path, "again.jpg"))
+    assert [sessions.get(key).name for key in "abc"] == ["again", "b", "c"] and len(sessions) == 3 + 3
+    assert sessions.get("b").step.here == {"smile": 1}
+    sessions["b"].open_generated(1)  # the photo is given up, and with it the place
+    with sessions.uploading("d") as session:
+        session.open(a_photo(tmp_path, "d.jpg"))
+
+
+def test_of_guests_those_go_first_who_did_nothing(engine: Engine, tmp_path: Path) -> None:
+    sessions = Sessions(engine, tmp_path / "visitors", most=3)
+    sessions["edits"].open_generated(1)
+    sessions["edits"].move({"smile": 1})
+    for number in range(9):
+        sessions[f"looks {number}"].open_generated(number)
+    assert sessions.get("edits").step.here == {"smile": 1} and len(sessions) == 3
+
+
+def test_an_upload_that_fails_makes_no_visitor(engine: Engine, tmp_path: Path) -> None:
+    sessions = Sessions(engine, tmp_path / "visitors", most=1)
+    (tmp_path / "no.jpg").write_text("no")
+    with pytest.raises(ValueError, match="not a picture"), sessions.uploading("a") as session:
+        session.open(tmp_path / "no.jpg")
+    with sessions.uploading("b") as session:
+        session.open(a_photo(tmp_path))
+
+
+def test_the_portrait_is_read_where_it_is(engine: Engine, tmp_path: Path) -> None:
+    session = Session(engine, tmp_path / "visitors")
+    session.open_portrait()
+    session.open(a_photo(tmp_path))
+    session.close()
+    assert module.PORTRAIT.is_file()
+
+
+@pytest.mark.parametrize("amount", [10**400, -(10**400), float("inf"), float("nan"), "1", None])
+def test_an_amount_is_a_number_that_can_be(session: Session, tmp_path: Path, amount: object) -> None:
+    with pytest.raises(ValueError, match="the amount of 'smile' is a number, got"):
+        session.move({"smile": amount})  # type: ignore[dict-item]
+    recipe = {**session.recipe(), "edits": {"smile": amount}}
+    (tmp_path / "edit.json").write_text(json.dumps(recipe))
+    with pytest.raises(ValueError, match="the amount of 'smile' is a number, got"):
+        session.load_recipe(tmp_path / "edit.json")
 
 
 def test_who_comes_back_finds_everything(engine: Engine, tmp_path: Path) -> None:

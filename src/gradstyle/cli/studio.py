@@ -8,8 +8,6 @@ import typer
 
 from .app import DeviceOption, errors, say
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def studio(
     bundles: Annotated[
@@ -27,6 +25,18 @@ def studio(
             metavar="USER:PASSWORD",
             envvar="GRADSTYLE_STUDIO_AUTH",
         ),
+    ] = [],  # noqa: B006
+    allow_host: Annotated[
+        list[str],
+        typer.Option(
+            help="A name that browsers know it by, behind a proxy or in a network; several may be, * is any.",
+            metavar="NAME",
+            envvar="GRADSTYLE_STUDIO_HOSTS",
+        ),
+    ] = [],  # noqa: B006
+    allow_frame: Annotated[
+        list[str],
+        typer.Option(help="Whose pages may show it within themselves, as https://huggingface.co.", metavar="ORIGIN"),
     ] = [],  # noqa: B006
     max_upload: Annotated[int, typer.Option(help="The largest file that is taken, in MB.", min=1, max=4096)] = 40,
     queue: Annotated[int, typer.Option(help="How many calls may wait; more are sent away.", min=1)] = 100,
@@ -47,7 +57,7 @@ def studio(
     It works without a network, and only this machine can reach it unless --host says otherwise. Photos stay in memory
     and in a temporary folder, and are removed after --keep minutes and when it stops. /health says how it is.
     """
-    from ..studio.server import Limits, serve
+    from ..studio.server import LOOPBACK, Limits, serve
 
     users = [_user(entry) for line in auth for entry in line.split()]
     limits = Limits(max_upload=max_upload << 20, queue=queue, keep=keep * 60, memory=memory << 20)
@@ -70,7 +80,7 @@ def studio(
     with errors.status("starting"):
         from ..studio.server import build
 
-        made = build(bundles, limits, users, device, host, port)
+        made = build(bundles, limits, users, device, host, port, allow_host, allow_frame)
     serve(made, ready=ready)
 
 

@@ -16,6 +16,7 @@ from ..bundles import Bundle, Slider
 from ..editor import Editor, device_of
 from ..methods import Inversion
 from ..photos import Aligned, Carrier, Carry, Photo, to_photo
+from .line import Line
 from .shelf import Shelf
 
 V = TypeVar("V")
@@ -31,6 +32,7 @@ class Engine:
         bundles: Sequence[str | os.PathLike[str] | Bundle],
         device: torch.device | str | None = None,
         memory: int = 512 << 20,
+        pixels: int = 60_000_000,
     ) -> None:
         self.bundles: dict[str, Bundle] = {}
         for given in bundles:
@@ -44,6 +46,7 @@ class Engine:
             raise ValueError("a studio needs a bundle at least")
         self.device = device_of(device)
         self.shelf = Shelf(memory)
+        self.pixels = Line(pixels)  # of photos that are worked on at once, at their full size
         self.sliders: dict[str, dict[str, Slider]] = {name: _sliders(b) for name, b in self.bundles.items()}
         self._editors: dict[tuple[str, str], Editor] = {}
         self._lane = ThreadPoolExecutor(1, "gradstyle-engine", self._begin)
@@ -62,16 +65,18 @@ class Engine:
         return work() if threading.get_ident() == self._thread else self._lane.submit(work).result()
 
     def bundle(self, name: str) -> Bundle:
-        if name not in self.bundles:
-            raise ValueError(f"there is no bundle {name[:80]!r} here; there are {', '.join(self.bundles)}")
+        if not isinstance(name, str) or name not in self.bundles:
+            raise ValueError(f"there is no bundle {str(name)[:80]!r} here; there are {', '.join(self.bundles)}")
         return self.bundles[name]
 
     def editor(self, bundle: str, method: str = "") -> Editor:
         """All editors of a bundle share its generator and its encoder."""
         opened = self.bundle(bundle)
-        method = method or opened.usual_method
+        method = opened.usual_method if method == "" else method
         if method not in opened.methods:
-            raise ValueError(f"bundle {bundle!r} has no method {method[:80]!r}; it has {', '.join(opened.methods)}")
+            raise ValueError(
+                f"bundle {bundle!r} has no method {str(method)[:80]!r}; it has {', '.join(opened.methods)}"
+            )
 
         def made() -> Editor:
             if (bundle, method) not in self._editors:

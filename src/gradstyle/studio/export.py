@@ -7,13 +7,13 @@ import io
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from ..photos import Photo, write_picture
+from ..photos import Photo, pixels_in, write_picture
 from .engine import Engine
 from .pictures import plain_name
 from .session import Amounts, Session
@@ -21,9 +21,16 @@ from .session import Amounts, Session
 PASS = 1600  # milliseconds from one end of a sweep to the other
 FRAMES = 25
 SIDES = {"gif": 320, "mp4": 512}
+LARGEST_SWEEP = FRAMES * max(SIDES.values()) ** 2 * 3  # bytes, which no codec needs
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 Progress = Callable[[int, int, str], bool]  # photos done, photos in all, what is next; false: stop
+Room = Callable[[int], AbstractContextManager[None]]  # on the disk, while so many bytes are written
+
+
+def room_for(pixels: int) -> int:
+    """Bytes that a photo of so many pixels has at most as a PNG with transparency, and its metadata with it."""
+    return 4 * pixels + (1 << 20)
 
 
 def write_sweep(session: Session, name: str, to: Path) -> Path:
@@ -77,6 +84,7 @@ def write_batch(
     every_face: bool,
     to: Path,
     progress: Progress = lambda done, of, name: True,
+    room: Room = lambda size: nullcontext(),
 ) -> list[Outcome]:
     """The same edits on many photos, as one ZIP with a list of what became of each. One that fails stops no other."""
     outcomes: list[Outcome] = []
@@ -86,7 +94,7 @@ def write_batch(
         for number, (path, name) in enumerate(photos):
             if not progress(number, len(photos), name):
                 break
-            outcome = _edited(engine, path, name, bundle, method, amounts, every_face, work, archive, number)
+            outcome = _edited(engine, path, name, bundle, method, amounts, every_face, work, archive, number, room)
             outcomes.append(outcome)
         progress(len(photos), len(photos), "")
         archive.writestr(zipfile.ZipInfo("report.csv", ZIP_DATE), report(outcomes))
@@ -113,18 +121,20 @@ def _edited(
     work: Path,
     archive: zipfile.ZipFile,
     number: int,
+    room: Room,
 ) -> Outcome:
-    session = Session(engine, work, bundle)
+    session, pixels = Session(engine, work, bundle), pixels_in(path)
     try:
-        session.open(path, name, needs_face=True)
-        session.choose_method(method)
-        for face in range(len(session.faces)) if every_face else [session.step.face]:
-            session.choose_face(face)
-            session.move(amounts)
-        result = f"{number + 1:03d}-{plain_name(name)}.png"
-        written = session.save(session.folder / result)
-        archive.writestr(zipfile.ZipInfo(result, ZIP_DATE), written.read_bytes())
-        return Outcome(name, result)
+        with engine.pixels.room(pixels), room(2 * room_for(pixels)):  # beside the archive, and in it
+            session.open(path, name, needs_face=True)
+            session.choose_method(method)
+            for face in range(len(session.faces)) if every_face else [session.step.face]:
+                session.choose_face(face)
+                session.move(amounts)
+            result = f"{number + 1:03d}-{plain_name(name)}.png"
+            written = session.save(session.folder / result)
+            archive.writestr(zipfile.ZipInfo(result, ZIP_DATE), written.read_bytes())
+            return Outcome(name, result)
     except (ValueError, OSError, MemoryError) as error:
         return Outcome(name, "", str(error) or type(error).__name__)
     finally:

@@ -1,4 +1,4 @@
-"""What stands before Gradio: limits on what comes in, and on what a browser may do with what goes out.
+"""What stands before Gradio: who may come in, limits on what they send, and on what a browser may do with what it gets.
 
 Gradio keeps uploads in a folder of its own and serves files from it. What it is sent, though, may name any file, or an
 address to fetch; here only names in that folder get through. Nothing is served as a page that somebody uploaded.
@@ -6,15 +6,19 @@ address to fetch; here only names in that folder get through. Nothing is served 
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .disk import Disk, DiskFull
+from .entrance import Logins, Names, Refused
 
 LARGEST_CALL = 1 << 20  # bytes of what is sent to a function: names and numbers, never pictures
 MOST_FILES = 200  # of one upload
@@ -22,46 +26,70 @@ MOST_FILES = 200  # of one upload
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 )
-FILE_POLICY = "default-src 'none'; sandbox"
+FILE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
 
 class Guard:
     """ASGI middleware around the whole server."""
 
-    def __init__(self, app: ASGIApp, files: Path, max_upload: int, most_on_disk: int, most_waiting: int) -> None:
-        self.app, self.files = app, files.resolve()
-        self.max_upload, self.most_on_disk, self.most_waiting = max_upload, most_on_disk, most_waiting
+    def __init__(
+        self,
+        app: ASGIApp,
+        disk: Disk,
+        names: Names,
+        logins: Logins,
+        max_upload: int,
+        most_waiting: int,
+        frames: Sequence[str] = (),
+    ) -> None:
+        self.app, self.disk, self.files, self.names, self.logins = app, disk, disk.files.resolve(), names, logins
+        self.max_upload, self.most_waiting = max_upload, most_waiting
+        self.policy = " ".join([POLICY, *frames])
         self.waiting = 0  # calls that go past Gradio's queue, which has a limit of its own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-            return
-        path, upload = scope["path"], scope["path"].rstrip("/").endswith("/upload")
-        served = "/file" in path and "/gradio_api/" in path
-        try:
-            if served:
-                self._check_served(path)
-            if scope["method"] in ("POST", "PUT", "PATCH"):
-                receive = await (self._limited(scope, receive) if upload else self._checked(scope, receive))
-        except _Refused as refused:
-            answer = JSONResponse({"detail": refused.message}, refused.status)
-            await answer(scope, receive, self._closing(send, served=False))
-            return
-        if not path.partition("/gradio_api/")[2].startswith(("run/", "api/")):
-            await self.app(scope, receive, self._closing(send, served))
-            return
-        if self.waiting >= self.most_waiting:
-            answer = JSONResponse({"error": "too many people at once: try again in a moment"}, 503)
-            await answer(scope, receive, self._closing(send, served=False))
-            return
-        self.waiting += 1
-        try:
-            await self.app(scope, receive, self._closing(send, served))
-        finally:
-            self.waiting -= 1
+        elif scope["type"] == "http":
+            served = "/file" in scope["path"] and "/gradio_api/" in scope["path"]
+            try:
+                self.names.check(scope)
+                self.logins.check(scope)
+                if served:
+                    self._check_served(scope["path"])
+                await self._answer(scope, receive, self._closing(send, served))
+            except Refused as refused:
+                both = dict.fromkeys(("detail", "error"), refused.message)  # programs read the one, the page the other
+                answer = JSONResponse(both, refused.status, refused.headers)
+                await answer(scope, receive, self._closing(send, served=False))
+            except ClientDisconnect:  # who left while they sent something is told nothing
+                return
+            except RuntimeError as error:  # Gradio refuses a stream after it began to answer: its visitor has left
+                if not isinstance(error.__cause__, HTTPException):
+                    raise
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].rstrip("/")
+        if scope["method"] not in ("POST", "PUT", "PATCH"):
+            await self.app(scope, receive, send)
+        elif path.endswith("/upload"):
+            await self._upload(scope, receive, send)
+        elif path.endswith("/login"):
+            await self._login(scope, await self._whole(scope, receive), send)
+        else:
+            receive = await self._whole(scope, receive, self._check_call)
+            if not path.partition("/gradio_api/")[2].startswith(("run/", "api/")):
+                await self.app(scope, receive, send)
+                return
+            if self.waiting >= self.most_waiting:
+                raise Refused(503, "too many people at once: try again in a moment")
+            self.waiting += 1
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                self.waiting -= 1
 
     def _closing(self, send: Send, served: bool) -> Send:
         async def closing(message: Message) -> None:
@@ -69,7 +97,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
-                headers["Content-Security-Policy"] = FILE_POLICY if served else POLICY
+                headers["Content-Security-Policy"] = FILE_POLICY if served else self.policy
                 if served:
                     headers["Cache-Control"] = "private, no-store"
             await send(message)
@@ -80,7 +108,7 @@ class Guard:
         """Only files under the folder; Gradio would also fetch an address and pass on what is there."""
         name = path.partition("/file=")[2] or path.partition("/file/")[2]
         if name and not self._inside(name):
-            raise _Refused(403, "this server gives out only what it made")
+            raise Refused(403, "this server gives out only what it made")
 
     def _inside(self, name: str) -> bool:
         try:
@@ -88,58 +116,61 @@ class Guard:
         except (OSError, ValueError):
             return False
 
-    async def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """An upload: no more bytes than its files may have, whatever its headers say, and room for them on the disk."""
-        most = self.max_upload * MOST_FILES + LARGEST_CALL
-        length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdigit() or int(length) > most:
-            raise _Refused(413, f"an upload has at most {self.max_upload >> 20} MB a file")
-        used = sum(file.stat().st_size for file in self.files.rglob("*") if file.is_file())
-        room = self.most_on_disk - used
-        if int(length) > room:
-            raise _Refused(507, "the studio's disk is full: try again in an hour")
-        seen = 0
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """No more bytes than its files may have, and room for them on the disk before the first is read."""
+        length = Headers(scope=scope).get("content-length")
+        if length is None:
+            raise Refused(411, "an upload says in its Content-Length how long it is")
+        if not length.isdecimal() or int(length) > self.max_upload * MOST_FILES + LARGEST_CALL:
+            raise Refused(413, f"an upload has at most {self.max_upload >> 20} MB a file")
+        try:
+            await asyncio.to_thread(self.disk.take, int(length))
+        except DiskFull as full:
+            raise Refused(507, str(full)) from None
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.disk.give_back(int(length))
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if seen > min(most, room) else message
+    async def _login(self, scope: Scope, receive: Receive, send: Send) -> None:
+        login = self.logins.begin(scope)
 
-        return counted
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                self.logins.right(login)
+            await send(message)
 
-    async def _checked(self, scope: Scope, receive: Receive) -> Receive:
-        """A call: small, and with no file in it but those that were uploaded."""
-        if not scope["path"].rstrip("/").endswith("/login"):
-            body = b""
-            async for chunk in Request(scope, receive).stream():
-                body += chunk
-                if len(body) > LARGEST_CALL:
-                    raise _Refused(413, "a call has at most 1 MB: upload pictures first, then name them")
-            try:
-                call = json.loads(body) if body.strip() else None
-            except (ValueError, RecursionError):
-                raise _Refused(400, "the call is no JSON") from None
-            for name in _files_in(call):
-                if not self._inside(name):
-                    raise _Refused(403, "the call names a file that was not uploaded here")
-            sent = False
+        await self.app(scope, receive, noting)
 
-            async def again() -> Message:
-                nonlocal sent
-                if sent:
-                    return await receive()
-                sent = True
-                return {"type": "http.request", "body": body, "more_body": False}
+    async def _whole(self, scope: Scope, receive: Receive, check: Callable[[bytes], None] | None = None) -> Receive:
+        """What is sent, read to its end: it is small."""
+        body = bytearray()
+        async for chunk in Request(scope, receive).stream():
+            body += chunk
+            if len(body) > LARGEST_CALL:
+                raise Refused(413, "a call has at most 1 MB: upload pictures first, then name them")
+        if check is not None:
+            check(bytes(body))
+        sent = False
 
-            return again
-        return receive
+        async def again() -> Message:
+            nonlocal sent
+            if sent:
+                return await receive()
+            sent = True
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
 
+        return again
 
-class _Refused(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
+    def _check_call(self, body: bytes) -> None:
+        """A call is JSON, with no file in it but those that were uploaded."""
+        try:
+            call = json.loads(body) if body.strip() else None
+        except (ValueError, RecursionError):
+            raise Refused(400, "the call is no JSON") from None
+        for name in _files_in(call):
+            if not self._inside(name):
+                raise Refused(403, "the call names a file that was not uploaded here")
 
 
 def _files_in(value: Any) -> Iterator[str]:

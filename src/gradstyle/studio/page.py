@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
+import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
 from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 
-from ..photos import open_photo
+from ..photos import open_photo, pixels_in
 from ..photos.portraits import ASTRONAUT
+from .disk import Disk
 from .engine import Engine
-from .export import Outcome, write_batch, write_sweep
+from .export import LARGEST_SWEEP, Outcome, room_for, write_batch, write_sweep
+from .line import LineFull
 from .memory import give_back
 from .pictures import THUMB, uri
-from .session import Session, Sessions, says
+from .session import LARGEST_RECIPE, Session, Sessions, says
 
 if TYPE_CHECKING:
     from .server import Limits
@@ -58,7 +64,10 @@ MADE = """
 </div>
 """
 
+LOG = logging.getLogger("gradstyle.studio")
+
 Updates = dict[Any, Any]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +78,13 @@ class Page:
     looks: Mapping[str, Any]
 
 
-def page(engine: Engine, sessions: Sessions, files: Path, limits: Limits) -> Page:
+def page(engine: Engine, sessions: Sessions, disk: Disk, limits: Limits) -> Page:
     """Everything that a visitor sees, and the functions that programs may call.
 
     What is answered at once is asked for without Gradio's queue: its page closes the line on which answers come when
     one call is done, and where the next was made just then, its answer is lost and the page asks for nothing more.
     """
-    desk = Desk(engine, sessions, files)
+    desk = Desk(engine, sessions, disk)
     with gr.Blocks(title="GradStyle studio", analytics_enabled=False, fill_width=True) as blocks:
         desk.blocks = blocks
         gr.HTML(HEAD, js_on_load="window.GradStyle.theme(element.querySelector('.gs-theme'))")
@@ -91,6 +100,7 @@ def page(engine: Engine, sessions: Sessions, files: Path, limits: Limits) -> Pag
         hidden = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
         blocks.load(desk.welcome, None, desk.all, **hidden).then(desk.some_faces, None, [desk.made], **hidden)
         blocks.unload(desk.leave)
+    blocks.process_api = plainly(blocks.process_api)
     blocks.queue(max_size=limits.queue, default_concurrency_limit=THREADS)
     blocks.limiter = CapacityLimiter(
         THREADS
@@ -189,6 +199,7 @@ def _edit_tab(desk: Desk) -> None:
                 desk.mover(bundle),
                 list(sliders.values()),
                 [desk.stage, desk.note, desk.command, desk.python],
+                preprocess=False,
                 trigger_mode="always_last",  # of the moves made while a picture is drawn only the last is asked for
                 queue=False,
                 show_progress="minimal",
@@ -228,8 +239,8 @@ def _choices(desk: Desk) -> None:
         desk.bundle = gr.Dropdown(list(engine.bundles), value=engine.first, label="Bundle", interactive=True)
         first = engine.bundle(engine.first)
         desk.method = gr.Radio(first.methods, value=first.usual_method, label="Method", interactive=True)
-    desk.on(desk.bundle.input, desk.choose_bundle, [desk.bundle])
-    desk.on(desk.method.input, desk.choose_method, [desk.method])
+    desk.on(desk.bundle.input, desk.choose_bundle, [desk.bundle], preprocess=False)
+    desk.on(desk.method.input, desk.choose_method, [desk.method], preprocess=False)
 
 
 def _exports(desk: Desk) -> None:
@@ -325,13 +336,52 @@ def _functions(desk: Desk) -> None:
 # ---- what happens
 
 
+def plainly(process: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    """Errors of Gradio's own are told: it would say nothing to who made a call, and write each to the log at length."""
+
+    @functools.wraps(process)
+    async def processed(*given: Any, **named: Any) -> R:
+        try:
+            return await process(*given, **named)
+        except gr.Error as error:
+            error.print_exception = False
+            raise
+        except ValueError:
+            raise gr.Error(
+                "the call is not in the form that its function takes, or names a file that is no longer there",
+                print_exception=False,
+            ) from None
+        except Exception:
+            LOG.exception("a call failed")
+            raise gr.Error("the studio failed at this; its log says why", print_exception=False) from None
+
+    return processed
+
+
+def in_line(act: Callable[..., R]) -> Callable[..., Awaitable[R]]:
+    """What a visitor asks for is done when their photo's turn comes, at its full size.
+
+    No thread waits for that, so that those who come with large photos hold up nobody who has a small one.
+    """
+
+    @functools.wraps(act)
+    async def in_turn(desk: Desk, *given: Any) -> R:
+        try:
+            async with desk.engine.pixels.turn(await run_sync(desk.pixels_of, given)):
+                return await run_sync(act, desk, *given, limiter=desk.blocks.limiter)
+        except LineFull as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    return in_turn
+
+
 @dataclass(eq=False)
 class Desk:
     """The page's components, and what to do when one is used. What belongs to a visitor is in their session."""
 
     engine: Engine
     sessions: Sessions
-    files: Path
+    disk: Disk
     sliders: dict[str, dict[str, Any]] = field(default_factory=dict)
     columns: dict[str, Any] = field(default_factory=dict)
     blocks: Any = None
@@ -354,7 +404,7 @@ class Desk:
         fixed = [self.stage, self.frame, self.note, self.photo, self.bundle, self.method, self.command, self.python]
         return [*fixed, self.swept, *self.columns.values(), *every]
 
-    def on(self, event: Any, act: Callable[..., Updates], inputs: Sequence[Any] = (), preprocess: bool = True) -> None:
+    def on(self, event: Any, act: Callable[..., Any], inputs: Sequence[Any] = (), preprocess: bool = True) -> None:
         """Have something done when a component is used; the stage shows that it is under way."""
         self._waiting.append((event, act, list(inputs), preprocess))
 
@@ -375,8 +425,15 @@ class Desk:
                 api_visibility="private",
             )
 
+    def pixels_of(self, given: Sequence[Any]) -> int:
+        """Of the largest photo that a call works on: the visitor's, or one that is sent."""
+        sent = [each["path"] for each in given if isinstance(each, dict) and isinstance(each.get("path"), str)]
+        opened = [self.sessions.get(_who(each)).pixels for each in given if isinstance(each, gr.Request)]
+        return max([*opened, *(pixels_in(self.disk.files / path) for path in sent)], default=0)
+
     # ---- a visitor comes and goes
 
+    @in_line
     def welcome(self, request: gr.Request) -> Updates:
         session = self.sessions[_who(request)]
         if session.steps:
@@ -400,22 +457,31 @@ class Desk:
 
     # ---- the photo
 
+    @in_line
     def take(self, photo: Any, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
         if not photo:
             return {self.note: ""}
-        path, name = self._uploaded(photo)
-        return self._try(session, lambda: session.open(path, name), path)
+        try:
+            path, name = self._uploaded(photo)
+        except ValueError as error:
+            return {self.note: _wrong(error), self.photo: None}
+        try:
+            with self.sessions.uploading(_who(request)) as session:
+                return self._try(session, lambda: session.open(path, name), path)
+        except ValueError as error:
+            path.unlink(missing_ok=True)
+            return {self.note: _wrong(error), self.photo: None}
 
+    @in_line
     def pick(self, event: gr.EventData, request: gr.Request) -> Updates:
         session = self.sessions[_who(request)]
         return self._try(session, lambda: self._start(session, _number(event, "seed")))
 
     def some_faces(self, request: gr.Request) -> Any:
-        return self._made(self.sessions[_who(request)], FIRST_SEED)
+        return self._made(self.sessions.get(_who(request)), FIRST_SEED)
 
     def more_faces(self, request: gr.Request) -> Any:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         session.seeds += MADE_AT_ONCE
         return self._made(session, FIRST_SEED + session.seeds)
 
@@ -433,86 +499,102 @@ class Desk:
 
     # ---- edits
 
-    def mover(self, bundle: str) -> Callable[..., Updates]:
+    def mover(self, bundle: str) -> Callable[..., Awaitable[Updates]]:
         """For the sliders of one bundle."""
-        names = list(self.sliders[bundle])
 
-        def move(*values: Any) -> Updates:
-            *amounts, request = values
-            session = self.sessions[_who(request)]
-            if session.bundle != bundle:
-                return {self.stage: gr.skip()}
-            try:
-                shown = session.shown(session.move(dict(zip(names, amounts))))
-            except (ValueError, OSError) as error:
-                return {self.note: _wrong(error)}
-            if shown is None:
-                return {self.stage: gr.skip()}
-            return {self.stage: shown, self.command: session.command(), self.python: session.python()}
+        async def moved(request: gr.Request, *amounts: Any) -> Updates:
+            return await self._move(request, bundle, *amounts)
 
-        return _with_request(move, len(names))
+        return moved
 
+    @in_line
+    def _move(self, request: gr.Request, bundle: str, *amounts: Any) -> Updates:
+        session = self.sessions.get(_who(request))
+        if session.bundle != bundle:
+            return {self.stage: gr.skip()}
+        try:
+            shown = session.shown(session.move(dict(zip(self.sliders[bundle], amounts))))
+        except (ValueError, OSError) as error:
+            return {self.note: _wrong(error)}
+        if shown is None:
+            return {self.stage: gr.skip()}
+        return {self.stage: shown, self.command: session.command(), self.python: session.python()}
+
+    @in_line
     def undo(self, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         return self._try(session, session.undo)
 
+    @in_line
     def redo(self, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         return self._try(session, session.redo)
 
+    @in_line
     def reset(self, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         return self._try(session, session.reset)
 
+    @in_line
     def go(self, event: gr.EventData, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         return self._try(session, lambda: session.go(_number(event, "number")))
 
+    @in_line
     def choose_face(self, event: gr.EventData, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         return self._try(session, lambda: session.choose_face(_number(event, "number")))
 
+    @in_line
     def choose_method(self, method: str, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         return self._try(session, lambda: session.choose_method(method))
 
+    @in_line
     def choose_bundle(self, bundle: str, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         return self._try(session, lambda: session.choose_bundle(bundle))
 
     # ---- what a visitor takes home
 
+    @in_line
     def save(self, kind: str, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
-        return self._give(lambda to: session.save(to / f"{session.name}-edited.{kind if kind in KINDS else 'png'}"))
+        session = self.sessions.get(_who(request))
+        name = f"{session.name}-edited.{kind if kind in KINDS else 'png'}"
+        return self._give(lambda to: session.save(to / name), room_for(session.pixels))
 
     def save_edit(self, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
 
         def write(to: Path) -> Path:
             recipe = json.dumps(session.recipe(), indent=2, ensure_ascii=False) + "\n"
             (to / "edit.json").write_text(recipe, "utf-8")
             return to / "edit.json"
 
-        return self._give(write)
+        return self._give(write, LARGEST_RECIPE)
 
+    @in_line
     def load_edit(self, file: Any, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
-        path, _ = self._uploaded(file[0] if isinstance(file, list) and file else file)
+        session = self.sessions.get(_who(request))
+        try:
+            path, _ = self._uploaded(file[0] if isinstance(file, list) and file else file)
+        except ValueError as error:
+            return {self.note: _wrong(error)}
         try:
             return self._try(session, lambda: session.load_recipe(path))
         finally:
             path.unlink(missing_ok=True)
 
+    @in_line
     def sweep(self, name: str | None, kind: str, request: gr.Request) -> Updates:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         stem = f"{session.name}-{name}".replace(" ", "-")
-        return self._give(
-            lambda to: write_sweep(session, name or "", to / f"{stem}.{'gif' if kind == 'gif' else 'mp4'}")
-        )
+        kind = "gif" if kind == "gif" else "mp4"
+        return self._give(lambda to: write_sweep(session, name or "", to / f"{stem}.{kind}"), LARGEST_SWEEP)
 
+    @in_line
     def compare(self, request: gr.Request) -> str:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         try:
             rows, told = session.compare(), says(session.step.here)
         except (ValueError, OSError) as error:
@@ -526,15 +608,17 @@ class Desk:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[Any, str]:
-        session = self.sessions[_who(request)]
+        session = self.sessions.get(_who(request))
         if not photos:
             return None, _wrong(ValueError("there are no photos yet: drop some"))
         try:
-            given = [self._uploaded(photo) for photo in photos]
-            if len(given) > MOST_PHOTOS:
+            if len(photos) > MOST_PHOTOS:
                 raise ValueError(
-                    f"a batch has at most {MOST_PHOTOS} photos, got {len(given)}: `gradstyle edit` takes more"
+                    f"a batch has at most {MOST_PHOTOS} photos, got {len(photos)}: `gradstyle edit` takes more"
                 )
+            given: dict[Path, str] = {}
+            for path, name in map(self._uploaded, photos):
+                given[self._copied(path) if path in given else path] = name  # each is taken over, and then gone
             session.stopped = False
 
             def told(done: int, of: int, name: str) -> bool:
@@ -542,20 +626,21 @@ class Desk:
                 progress((done, of), desc=name or "writing the ZIP", unit="photos")
                 return not session.stopped
 
-            to = self._place() / "edited.zip"
-            step = session.step
+            step, to = session.step, self.disk.place() / "edited.zip"
+            room, every = self.disk.room, bool(every_face)
             outcomes = write_batch(
-                self.engine, given, session.bundle, step.method, step.here, bool(every_face), to, told
+                self.engine, list(given.items()), session.bundle, step.method, step.here, every, to, told, room
             )
         except (ValueError, OSError) as error:
             return None, _wrong(error)
         return str(to), _report(outcomes, len(given))
 
     def stop(self, request: gr.Request) -> None:
-        self.sessions[_who(request)].stopped = True
+        self.sessions.get(_who(request)).stopped = True
 
     # ---- functions for programs
 
+    @in_line
     def function_edit(self, photo: Any, edits: Any, bundle: str, method: str, face: str) -> str:
         """Stateless: what is sent is forgotten when the answer is written."""
         try:
@@ -565,12 +650,13 @@ class Desk:
             raise gr.Error(str(error), print_exception=False) from None
         try:
             self.engine.bundle(session.bundle)
-            session.open(path, name, needs_face=True)
-            session.choose_method(method or session.step.method)
-            for number in _faces(face, len(session.faces), session.step.face):
-                session.choose_face(number)
-                session.move(_amounts(edits))
-            return str(session.save(self._place() / f"{session.name}-edited.png"))
+            with self.disk.room(room_for(pixels_in(path))):
+                session.open(path, name, needs_face=True)
+                session.choose_method(method or session.step.method)
+                for number in _faces(face, len(session.faces), session.step.face):
+                    session.choose_face(number)
+                    session.move(_amounts(edits))
+                return str(session.save(self.disk.place() / f"{session.name}-edited.png"))
         except (ValueError, OSError) as error:
             raise gr.Error(str(error), print_exception=False) from None
         finally:
@@ -621,25 +707,25 @@ class Desk:
         updates |= {column: gr.Column(visible=name == session.bundle) for name, column in self.columns.items()}
         return updates | {slider: amounts.get(name, 0) for name, slider in sliders.items()}
 
-    def _give(self, write: Callable[[Path], Path]) -> Updates:
-        """A file for the visitor, at an address that nobody can guess."""
+    def _give(self, write: Callable[[Path], Path], size: int) -> Updates:
+        """A file for the visitor, of no more bytes than `size`, at an address that nobody can guess."""
         try:
-            return {self.saved: str(write(self._place())), self.note: ""}
+            with self.disk.room(size):
+                return {self.saved: str(write(self.disk.place())), self.note: ""}
         except (ValueError, OSError) as error:
             raise gr.Error(str(error), print_exception=False) from None
 
-    def _place(self) -> Path:
-        place = self.files / secrets.token_hex(20)
-        place.mkdir()
-        return place
+    def _copied(self, path: Path) -> Path:
+        with self.disk.room(path.stat().st_size):
+            return Path(shutil.copy(path, self.disk.place()))
 
     def _uploaded(self, sent: Any) -> tuple[Path, str]:
         """The file that a browser or a program has uploaded, and what it was called there."""
         path = sent.get("path") if isinstance(sent, dict) else None
         if not isinstance(path, str) or not path:
             raise ValueError("no file was sent: upload one first")
-        found = (self.files / path).resolve()
-        if not found.is_relative_to(self.files.resolve()) or not found.is_file():
+        found = (self.disk.files / path).resolve()
+        if not found.is_relative_to(self.disk.files.resolve()) or not found.is_file():
             raise ValueError("that file was not uploaded here, or is no longer there")
         name = sent.get("orig_name")
         return found, Path(name.replace("\\", "/")).name[:120] if isinstance(name, str) and name else found.name
@@ -648,15 +734,6 @@ class Desk:
 def _who(request: gr.Request) -> str:
     """The key that a visitor's browser has drawn; it is told to nobody else."""
     return f"{request.username or ''}/{request.session_hash or secrets.token_hex(16)}"
-
-
-def _with_request(act: Callable[..., Updates], count: int) -> Callable[..., Updates]:
-    """Gradio finds what a function wants by its parameters: `count` values, then the request."""
-
-    def moved(request: gr.Request, *values: Any) -> Updates:
-        return act(*values[:count], request)
-
-    return moved
 
 
 def _number(event: gr.EventData, name: str) -> int:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundles import Bundle
+from .disk import Disk
 from .engine import Engine
 from .memory import give_back, keep_few_pools
 from .session import Sessions
@@ -25,6 +23,7 @@ from .session import Sessions
 if TYPE_CHECKING:
     import torch
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SWEEP_EVERY = 60.0  # seconds, at most
 
 
@@ -37,10 +36,11 @@ class Limits:
     keep: float = 3600.0  # seconds for which files stay, and what an idle visitor did
     sessions: int = 200
     memory: int = 512 << 20  # bytes of photos, inversions and pictures that are kept to be quick
-    disk: int = 4 << 30  # bytes of uploads and results
+    disk: int = 4 << 30  # bytes of uploads, opened photos and results
+    pixels: int = 60_000_000  # of photos that are worked on at once; for more, people wait in line
 
     def __post_init__(self) -> None:
-        for name in ("max_upload", "queue", "sessions", "memory", "disk"):
+        for name in ("max_upload", "queue", "sessions", "memory", "disk", "pixels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
         if self.keep <= 0:
@@ -54,21 +54,21 @@ class Studio:
     app: Any  # an ASGI application
     engine: Engine
     sessions: Sessions
-    folder: Path  # all files of the studio; `files` in it is what Gradio serves from
+    disk: Disk
     host: str
     port: int
 
     def close(self) -> None:
         """Forget all visitors and remove every file."""
         self.sessions.close_all()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.disk.close()
 
     def sweep(self, keep: float) -> None:
         """Remove what is older than `keep` seconds."""
         self.sessions.sweep()
         give_back()
         oldest = time.time() - keep
-        for path in sorted((self.folder / "files").rglob("*"), reverse=True):  # folders after what is in them
+        for path in sorted(self.disk.files.rglob("*"), reverse=True):  # folders after what is in them
             with suppress(OSError):
                 if path.is_dir():
                     if path.stat().st_mtime < oldest:
@@ -84,18 +84,24 @@ def build(
     device: torch.device | str | None = None,
     host: str = "127.0.0.1",
     port: int = 7860,
+    allow_hosts: Sequence[str] = (),
+    allow_frames: Sequence[str] = (),
 ) -> Studio:
-    """The studio as an ASGI application: `uvicorn`, or any other server, runs it."""
+    """The studio as an ASGI application: `uvicorn`, or any other server, runs it.
+
+    `allow_hosts` are names under which browsers may reach it, beside its addresses and this machine's own; pages of
+    the origins in `allow_frames` may show it within themselves.
+    """
     limits = limits or Limits()
-    engine = Engine(bundles, device, limits.memory)
-    folder = Path(tempfile.mkdtemp(prefix="gradstyle-studio-"))
+    engine = Engine(bundles, device, limits.memory, limits.pixels)
+    disk = Disk(limits.disk)
     try:
-        sessions = Sessions(engine, folder / "visitors", limits.keep, limits.sessions)
-        app = _app(engine, sessions, folder / "files", limits, auth, host, port)
+        sessions = Sessions(engine, disk.visitors, limits.keep, limits.sessions)
+        app = _app(engine, sessions, disk, limits, auth, host, port, allow_hosts, allow_frames)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        disk.close()
         raise
-    studio = Studio(app, engine, sessions, folder, host, port)
+    studio = Studio(app, engine, sessions, disk, host, port)
     app.state.studio = studio
     return studio
 
@@ -103,23 +109,26 @@ def build(
 def _app(
     engine: Engine,
     sessions: Sessions,
-    files: Path,
+    disk: Disk,
     limits: Limits,
     auth: Sequence[tuple[str, str]],
     host: str,
     port: int,
+    allow_hosts: Sequence[str],
+    allow_frames: Sequence[str],
 ) -> Any:
-    files.mkdir(mode=0o700)
     # Gradio reads these when it is imported, or when a component is made: no telemetry, uploads in our folder.
-    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_TEMP_DIR=str(files))
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_TEMP_DIR=str(disk.files))
     try:
         import gradio
         from fastapi import FastAPI
     except ImportError as error:
         raise ValueError(f'the studio needs Gradio: pip install "gradstyle[studio]" ({error})') from error
     from .. import __version__
+    from .entrance import Logins, Names
     from .guard import Guard
     from .page import page
+    from .uploads import Uploads
 
     started = time.time()
 
@@ -151,7 +160,8 @@ def _app(
             "seconds": round(time.time() - started),
         }
 
-    made = page(engine, sessions, files, limits)
+    app.add_route("/gradio_api/upload", Uploads(disk, limits.max_upload).answer, methods=["POST"])
+    made = page(engine, sessions, disk, limits)
     gradio.mount_gradio_app(
         app,
         made.blocks,
@@ -171,8 +181,21 @@ def _app(
         **made.looks,
     )
     made.blocks.has_launched = True  # a mounted page is never launched, and Gradio then checks no path that it is sent
+    gradios: Any = app.routes[-1].app  # type: ignore[attr-defined]
+
+    def is_known(cookies: Mapping[str, str]) -> bool:
+        return any(
+            cookies.get(f"access-token{kind}-{gradios.cookie_id}") in gradios.tokens for kind in ("", "-unsecure")
+        )
+
     app.add_middleware(
-        Guard, files=files, max_upload=limits.max_upload, most_on_disk=limits.disk, most_waiting=limits.queue
+        Guard,
+        disk=disk,
+        names=Names(allow_hosts, any_name=host not in LOOPBACK and not auth),
+        logins=Logins(bool(auth), is_known),
+        max_upload=limits.max_upload,
+        most_waiting=limits.queue,
+        frames=allow_frames,
     )
     return app
 
@@ -185,6 +208,8 @@ def serve(
     limits: Limits | None = None,
     device: torch.device | str | None = None,
     ready: Callable[[], None] = lambda: None,
+    allow_hosts: Sequence[str] = (),
+    allow_frames: Sequence[str] = (),
 ) -> None:
     """Open the studio, with a bundle or several, and stay until stopped.
 
@@ -193,16 +218,27 @@ def serve(
     if isinstance(studio, str | os.PathLike | Bundle):
         studio = [studio]
     if not isinstance(studio, Studio):
-        studio = build(studio, limits, auth, device, host, port)
+        studio = build(studio, limits, auth, device, host, port, allow_hosts, allow_frames)
     keep_few_pools()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as Ctrl+C: what is below is still done
     try:
         import uvicorn
 
+        from .connections import AT_ONCE, Connection, log_sparingly, most_connections
+
         with _listening(studio.host, studio.port) as listening:
             ready()
-            config = uvicorn.Config(studio.app, log_level="warning", timeout_graceful_shutdown=2)
+            Connection.most = most_connections()
+            config = uvicorn.Config(
+                studio.app,
+                http=Connection,
+                ws="none",
+                log_level="warning",
+                backlog=AT_ONCE,
+                timeout_graceful_shutdown=2,
+            )
+            log_sparingly()
             uvicorn.Server(config).run([listening])
     finally:
         studio.close()

@@ -8,9 +8,9 @@ import shlex
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ MOST_FACES = 20
 MOST_STEPS = 60  # that one can go back
 SHOWN_STEPS = 12
 ONE_MOVE = 1.0  # seconds: moves of the same slider that follow faster are one step
+LARGEST_AMOUNT = 1e9  # beyond what any slider says, and within what is a float
 LARGEST_RECIPE = 64 << 10  # bytes
 RECIPE_FORMAT = 1
 
@@ -74,6 +75,7 @@ class Session:
         self.bundle = bundle or engine.first
         self.touch()
         self.name, self.serial, self.note = "", 0, ""
+        self.pixels = 0  # of the photo at its full size, where it is read from a file
         self.seeds, self.stopped = 0, False  # generated faces that were passed over; a batch that is to stop
         self._kind = ".jpg"
         self.steps: list[Step] = []
@@ -103,11 +105,13 @@ class Session:
             raise ValueError(str(error).replace(str(path), name or path.name)) from None
         except OSError as error:
             raise ValueError(f"{name or path.name}: {error.strerror}") from None
-        kept = self.folder / secrets.token_hex(8)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, kept)
+        kept = path
+        if path != ASTRONAUT:
+            kept = self.folder / secrets.token_hex(8)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, kept)
         self._take(plain_name(name or path.name), kept, None)
-        self._kind = Path(name or path.name).suffix[:8].lower()
+        self.pixels, self._kind = photo.size[0] * photo.size[1], Path(name or path.name).suffix[:8].lower()
         self._keep("photo", lambda: photo)
         faces, crop = self.faces, self.engine.bundle(self.bundle).domain.crop
         self.steps = [replace(self.step, face=max(range(len(faces)), key=lambda k: faces[k].size, default=0))]
@@ -120,9 +124,7 @@ class Session:
 
     def open_portrait(self) -> None:
         """Start from the portrait that comes with the package."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        copy = Path(shutil.copy(ASTRONAUT, self.folder / secrets.token_hex(8)))
-        self.open(copy, ASTRONAUT.name)
+        self.open(ASTRONAUT)
 
     def open_generated(self, seed: int) -> None:
         """Start from a face that nobody has."""
@@ -132,13 +134,13 @@ class Session:
 
     def _take(self, name: str, file: Path | None, seed: tuple[str, int] | None) -> None:
         with self._work, self._lock:
-            old, self._file, self._seed = self._file, file, seed
+            old, self._file, self._seed, self.pixels = self._file, file, seed, 0
             self.name, self.note, self.serial = name, "", self.serial + 1
             method = self.step.method if self.steps else self.engine.bundle(self.bundle).usual_method
             self.steps, self.at = [Step("original", method)], 0
             self._newest += 1
             self.engine.shelf.drop(self.id)
-        if old is not None:
+        if old is not None and old != ASTRONAUT:
             old.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -158,6 +160,11 @@ class Session:
         if file is None:
             raise ValueError("there is no photo yet: drop one, or pick a generated face")
         return self._keep("photo", lambda: open_photo(file))
+
+    @property
+    def own(self) -> bool:
+        """The photo was brought by the visitor."""
+        return self._file not in (None, ASTRONAUT)
 
     @property
     def screen(self) -> Photo:
@@ -224,7 +231,7 @@ class Session:
         for name, amount in amounts.items():
             if name not in edits:
                 raise ValueError(f"bundle {self.bundle!r} has no edit {str(name)[:80]!r}; it has {', '.join(edits)}")
-            if not isinstance(amount, int | float) or not isfinite(amount):
+            if not isinstance(amount, int | float) or not abs(amount) < LARGEST_AMOUNT:
                 raise ValueError(f"the amount of {name!r} is a number, got {str(amount)[:80]!r}")
             amount = sliders[name].clamp(float(amount)) if name in sliders else min(max(float(amount), -10.0), 10.0)
             if amount:
@@ -374,8 +381,8 @@ class Session:
 
     def frames(self, name: str, count: int, side: int) -> list[Photo]:
         """The face close up, with one edit swept over its range and all others as they are."""
-        if name not in self.sliders:
-            raise ValueError(f"there is no slider {name[:80]!r}; there are {', '.join(self.sliders)}")
+        if not isinstance(name, str) or name not in self.sliders:
+            raise ValueError(f"there is no slider {str(name)[:80]!r}; there are {', '.join(self.sliders)}")
         step, slider = self.step, self.sliders[name]
         drawn: list[Photo] = []
         for amount in np.linspace(slider.low, slider.high, count).tolist():
@@ -480,25 +487,58 @@ class Session:
 
 
 class Sessions:
-    """Visitors by the key that the server knows them by. Who is idle for long is forgotten, as are too many."""
+    """Visitors by the key that the server knows them by. Who is idle for long is forgotten.
+
+    A visitor is made by an upload. Anyone can come with any number of keys, so that those who only look around are
+    guests: where there are too many, one of them makes room, who did nothing yet if there is one. Of visitors none
+    makes room for another; when there are `most`, no more are taken.
+    """
 
     def __init__(self, engine: Engine, folder: Path, keep: float = 3600.0, most: int = 200) -> None:
         self.engine, self.folder, self.keep, self.most = engine, folder, keep, most
         self._by_key: dict[str, Session] = {}
+        self._uploading: set[str] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._by_key)
 
+    def get(self, key: str) -> Session:
+        """The session of who is here; of a stranger one that nobody keeps."""
+        session = self._by_key.get(key) or Session(self.engine, self.folder)
+        session.touch()
+        return session
+
     def __getitem__(self, key: str) -> Session:
-        """The visitor's own session, a new one if there is none."""
+        """The visitor's own session, a guest's if there is none."""
         with self._lock:
-            session = self._by_key.pop(key, None) or Session(self.engine, self.folder)
-            self._by_key[key] = session  # the latest stands last
-            session.touch()
-            surplus = [self._by_key.pop(old) for old in list(self._by_key)[: max(0, len(self._by_key) - self.most)]]
+            session = self._of(key)
+            guests = [other for other in self._by_key if other != key and not self._is_visitor(other)]
+            guests.sort(key=lambda other: (len(self._by_key[other].steps) > 1, self._by_key[other].used))
+            surplus = [self._by_key.pop(other) for other in guests[: max(0, len(guests) + 1 - self.most)]]
         for each in surplus:
             each.close()
+        return session
+
+    @contextmanager
+    def uploading(self, key: str) -> Iterator[Session]:
+        """The session of who opens a photo of their own, if there is room for a visitor."""
+        with self._lock:
+            if sum(map(self._is_visitor, self._by_key.keys() - {key})) >= self.most:
+                raise ValueError(f"{self.most} people have photos here, and there is room for no more: try again later")
+            session = self._of(key)
+            self._uploading.add(key)
+        try:
+            yield session
+        finally:
+            self._uploading.discard(key)
+
+    def _is_visitor(self, key: str) -> bool:
+        return key in self._uploading or self._by_key[key].own
+
+    def _of(self, key: str) -> Session:
+        session = self._by_key.setdefault(key, Session(self.engine, self.folder))
+        session.touch()
         return session
 
     @property
@@ -542,7 +582,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ValueError(wrong)
     if recipe["gradstyle"] != RECIPE_FORMAT:
         raise ValueError(
-            f"{path.name} is of format {recipe['gradstyle']}, this reads {RECIPE_FORMAT}: a newer GradStyle"
+            f"{path.name} is of format {str(recipe['gradstyle'])[:80]}, this reads {RECIPE_FORMAT}: a newer GradStyle"
         )
     return {key: value[:200] if isinstance(value, str) else value for key, value in recipe.items()}
 
