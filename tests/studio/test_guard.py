@@ -111,9 +111,16 @@ def test_uploads_side_by_side_fill_no_more_than_the_disk(disk: Disk) -> None:
     """Of eight at once, as many as fit are taken, and the others are refused before they send anything."""
 
     async def uploads() -> list[int]:
-        go_on = asyncio.Event()
+        decided, go_on = 0, asyncio.Event()
+
+        def one_more() -> None:
+            nonlocal decided
+            decided += 1
+            if decided == 8:  # all are taken or refused
+                go_on.set()
 
         async def slow(request: Request) -> PlainTextResponse:
+            one_more()
             await go_on.wait()
             return PlainTextResponse(str(len(await request.body())))
 
@@ -124,7 +131,8 @@ def test_uploads_side_by_side_fill_no_more_than_the_disk(disk: Disk) -> None:
 
             async def upload() -> int:
                 answer = await visitors.post("/gradio_api/upload", content=b"x" * (600 << 10))
-                go_on.set() if answer.status_code == 507 else None
+                if answer.status_code == 507:
+                    one_more()
                 return answer.status_code
 
             first = list(await asyncio.gather(*(upload() for _ in range(8))))
