@@ -363,7 +363,7 @@ def test_the_portrait_is_read_where_it_is(engine: Engine, tmp_path: Path) -> Non
     session.open_portrait()
     session.open(a_photo(tmp_path))
     session.close()
-    assert module.PORTRAIT.is_file()
+    assert module.ASTRONAUT.is_file()
 
 
 @pytest.mark.parametrize("amount", [10**400, -(10**400), float("inf"), float("nan"), "1", None])

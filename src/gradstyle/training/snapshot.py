@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..tensors import file_sha256, read_tensors, write_tensors
+from ..files import file_sha256
+from ..tensors import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
 
