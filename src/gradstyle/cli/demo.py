@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..bundles import Bundle
     from ..photos import Aligned, Photo
 
-FIRST = ("smile", "age", "yaw", "glasses", "hair", "gender", "bangs")  # the edits that are shown before others
+FIRST = ("smile", "yaw", "age", "mouth", "gender", "makeup")  # the edits that are shown before others
 MOST = 6  # edits
 SHARE = 0.8  # of the way to a slider's end
 GENERATED, SEED, TRUNCATION = 4, 3, 0.6
@@ -30,6 +30,7 @@ class Shown:
     bundle: Bundle
     about: str  # the portrait
     photo: Photo
+    head: tuple[int, int, int, int]  # left, top, right and bottom of the part of it that is shown
     crop: Tensor  # [3, S, S]
     edits: dict[str, dict[str, float]]  # captions to amounts
     methods: dict[str, list[Tensor]]  # the reconstruction, then one an edit
@@ -65,7 +66,7 @@ def demo(
     write_text(index, page(shown))
     say(f"{index}: the page; open it in a browser")
     say(f"{out / 'methods.png'}: {', '.join(shown.methods)}, from top to bottom")
-    say(f"{out / 'generated.png'}: faces of nobody, edited with {next(iter(shown.methods))}")
+    say(f"{out / 'generated.png'}: faces of nobody, edited with {shown.bundle.usual_method}")
     if shown.photos:
         say(f"{out / 'portrait-1.png'} …: the whole photo with {', '.join(shown.photos)}")
     say(f"{time.perf_counter() - began:.0f} s. `gradstyle edit PHOTO --edit NAME=AMOUNT` does it with yours", "dim")
@@ -100,7 +101,7 @@ def show(name: str, device: str | None = None) -> Shown:
             editor.render(inversion, wanted[-1])
             following = time.perf_counter() - began
         methods[method] = list(editor.render_each(inversion, wanted).cpu())
-        if len(methods) == 1:
+        if method == opened.usual_method:
             photos = {caption: editor.edit(photo, amounts) for caption, amounts in edits.items()}
             generator = opened.generator(device=editor.device)
             with torch.inference_mode():
@@ -108,7 +109,18 @@ def show(name: str, device: str | None = None) -> Shown:
             of_each = [editor.render(editor.invert(faces), each).cpu() for each in edits.values()]
             generated = [list(row) for row in zip(faces.cpu(), *of_each)]
     small = fit(crop.image, opened.resolution)[0]
-    return Shown(opened, ABOUT, photo, small, edits, methods, photos, generated, first, following)
+    return Shown(opened, ABOUT, photo, around_head(photo), small, edits, methods, photos, generated, first, following)
+
+
+def around_head(photo: Photo) -> tuple[int, int, int, int]:
+    """A square of a photo around its largest face: hair, shoulders and some wall."""
+    face = photo.faces[0]
+    (x, y), half = face.landmarks.mean(axis=0), 1.7 * face.size
+    side = int(min(2 * half, *photo.size))
+    left, top = (
+        int(min(max(0, middle - side / 2), length - side)) for middle, length in zip((x, y - 0.2 * half), photo.size)
+    )
+    return left, top, left + side, top + side
 
 
 def chosen(bundle: Bundle) -> dict[str, dict[str, float]]:

@@ -21,17 +21,14 @@ STYLE = """
   --dim: light-dark(#6b6b76, #9a9aa8); --card: light-dark(#fff, #202027); --line: light-dark(#e4e2de, #33333d);
   --accent: light-dark(#b4451f, #ff9a6b) }
 * { box-sizing: border-box }
-body { margin: 0 auto; max-width: 68rem; padding: 2rem 1.2rem 4rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; max-width: 68rem; padding: 1.2rem 1.2rem 4rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, sans-serif }
-h1 { font-size: clamp(1.8rem, 5vw, 2.8rem); line-height: 1.1; margin: 0 0 .6rem; letter-spacing: -.02em }
+h1 { font-size: clamp(1.6rem, 4vw, 2.2rem); line-height: 1.1; margin: 0 0 .4rem; letter-spacing: -.02em }
 h2 { margin: 3rem 0 .4rem; font-size: 1.3rem }
 p { max-width: 44rem; margin: .3rem 0 1rem } .dim, figcaption { color: var(--dim); font-size: .9rem }
-.pair { position: relative; width: min(100%, 32rem); border-radius: 12px; overflow: hidden; background: var(--card) }
-.pair img { display: block; width: 100% } .pair .after { position: absolute; inset: 0;
-  clip-path: inset(0 0 0 var(--cut, 50%)) } .pair::after { content: ""; position: absolute; top: 0; bottom: 0;
-  left: var(--cut, 50%); width: 2px; background: #fff; box-shadow: 0 0 6px #0008; pointer-events: none }
-.pair input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize }
-.pair:focus-within { outline: 3px solid var(--accent); outline-offset: 2px }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: .8rem; margin: 0 0 .6rem }
+.pair figure { margin: 0 } .pair img { display: block; width: 100%; border-radius: 12px; background: var(--card) }
+.pair figcaption { padding: .3rem .2rem }
 .picks { display: flex; flex-wrap: wrap; gap: .5rem; margin: 0 0 1rem }
 .picks button { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line);
   border-radius: 99px; padding: .3rem .9rem; cursor: pointer }
@@ -41,32 +38,29 @@ p { max-width: 44rem; margin: .3rem 0 1rem } .dim, figcaption { color: var(--dim
 td img { display: block; width: clamp(72px, 11vw, 128px); border-radius: 8px }
 """
 SCRIPT = """
-for (const pair of document.querySelectorAll(".pair")) {
-  const range = pair.querySelector("input");
-  range.addEventListener("input", () => pair.style.setProperty("--cut", range.value + "%"));
-}
 for (const button of document.querySelectorAll(".picks button"))
   button.addEventListener("click", () => {
     for (const other of button.parentNode.children) other.setAttribute("aria-pressed", other === button);
-    const after = document.querySelector(".pair .after");
+    const after = document.querySelector(".after");
     after.src = document.getElementById(button.dataset.shows).src;
     after.alt = button.textContent;
+    after.nextElementSibling.textContent = button.textContent;
   });
 """
 
 
 def page(shown: Shown) -> str:
-    bundle, first = shown.bundle, next(iter(shown.methods))
+    bundle = shown.bundle
     sections = [
-        f"<h1>One thing changed</h1><p>{escape(shown.about)} Drag over the picture: left of the line is the photo, "
-        f"right of it the edit that {escape(first)} made with the bundle <b>{escape(bundle.name)}</b> "
-        f"({bundle.resolution} px). What the edit leaves alone is the photo, to the bit.</p>",
+        f"<h1>One thing changed</h1><p>{escape(shown.about)} The photo is carried along the motion of an edit of the "
+        f"bundle <b>{escape(bundle.name)}</b>, whose own pictures have {bundle.resolution} px. What the edit leaves "
+        "alone is the photo, to the bit.</p>",
         _portrait(shown) if shown.photos else "",
         "<h2>Every method, the same edits</h2><p class=dim>The face as the generator draws it. Without an edit, a "
         "picture shows what a method keeps of the photo; e4e keeps only what the generator's codes can say.</p>",
         _table(["photo", "no edit", *shown.edits], {m: [shown.crop, *row] for m, row in shown.methods.items()}),
         f"<h2>Faces of nobody</h2><p class=dim>Sampled from the generator, then inverted and edited with "
-        f"{escape(first)}.</p>",
+        f"{escape(bundle.usual_method)}.</p>",
         _table(["generated", *shown.edits], _numbered(shown.generated)),
         f"<p class=dim>{_facts(shown)}</p>",
     ]
@@ -83,15 +77,24 @@ def _portrait(shown: Shown) -> str:
         f'<button type="button" data-shows="whole-{i}" aria-pressed="{str(i == 0).lower()}">{escape(caption)}</button>'
         for i, caption in enumerate(captions)
     )
+    photo = _jpeg(_close(shown.photo, shown.head))
+    close = {caption: _jpeg(_close(photo, shown.head)) for caption, photo in shown.photos.items()}
     held = "".join(
-        f'<img hidden id="whole-{i}" alt="{escape(caption)}" src="{_jpeg(photo)}">'
-        for i, (caption, photo) in enumerate(shown.photos.items())
+        f'<img hidden id="whole-{i}" alt="{escape(caption)}" src="{uri}">'
+        for i, (caption, uri) in enumerate(close.items())
     )
     return (
-        f'<div class="picks">{buttons}</div><div class="pair"><img alt="the photo" src="{_jpeg(shown.photo)}">'
-        f'<img class="after" alt="{escape(captions[0])}" src="{_jpeg(shown.photos[captions[0]])}">'
-        f'<input type="range" min="0" max="100" value="50" aria-label="before and after"></div>{held}'
+        f'<div class="picks">{buttons}</div><div class="pair">'
+        f'<figure><img alt="the photo" src="{photo}"><figcaption>the photo</figcaption>'
+        f'</figure><figure><img class="after" alt="{escape(captions[0])}" src="{close[captions[0]]}">'
+        f"<figcaption>{escape(captions[0])}</figcaption></figure></div>{held}"
     )
+
+
+def _close(photo: Photo, head: tuple[int, int, int, int]) -> Photo:
+    """The part of a photo around a head, with shoulders and wall."""
+    left, top, right, bottom = head
+    return Photo(photo.pixels[top:bottom, left:right])
 
 
 def _table(columns: list[str], rows: dict[str, list[Tensor]]) -> str:
