@@ -18,7 +18,7 @@ from ..stylegan2 import Generator
 FACES = 16
 TRUNCATION = 0.7  # of random faces: usual ones
 STEPS = 2
-SIDE = 96  # pixels at which renderings are compared
+SIDE = 64  # pixels at which renderings are compared
 FURTHEST = 1.5  # the amounts at which it is measured, or a slider's ends where those are nearer
 MIDDLE = slice(FOOTPRINT // 4, FOOTPRINT - FOOTPRINT // 6)  # of the crop, where the face is
 
