@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from gradstyle.evaluation.editing import VANISHES, changes_of, editing, fixed
 from gradstyle.evaluation.editing import Path as Line
 from gradstyle.evaluation.editing import Way as Direction
 from gradstyle.evaluation.metrics import l2, rounded
-from gradstyle.evaluation.store import RunFolder, Values
+from gradstyle.evaluation.store import RunFolder, Summary, Values
 
 METHODS = ("gradstyle", "e4e")
+SETS = ("judge_frechet", "judge_kernel")  # figures of a set of pictures, not of one
 EDITS = {"edits": ["smile", "age"], "steps": (1.0, 2.0), "undone": 3}
 
 
@@ -268,7 +270,7 @@ def test_the_same_command_gives_the_same_digits(
     assert runs.files(asked.out) == runs.files(done.path)
 
 
-def test_batches_side_by_side_give_the_same_digits(
+def test_batches_side_by_side_give_what_each_gives_alone(
     done: RunFolder, bundle: Path, photos: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Bench, "costs", lambda self: {})
@@ -293,7 +295,22 @@ def test_batches_side_by_side_give_the_same_digits(
     finally:
         torch.set_num_threads(before)
     assert len(inverting) == 2 and most == 1
-    assert runs.files(asked.out) == runs.files(done.path)
+    here, alone = runs.files(asked.out), runs.files(done.path)
+    assert here.keys() == alone.keys()
+    for name in here.keys() - {"summary.json"}:  # what is known of a photo, one thread computes
+        assert here[name] == alone[name], name
+    mine, theirs = RunFolder(asked.out).summary(), done.summary()
+    assert without_sets(mine) == without_sets(theirs)
+    # All threads share in the sums over a set, which are taken in another order than one thread's.
+    assert of_sets(theirs) and of_sets(mine) == pytest.approx(of_sets(theirs), rel=1e-5)
+
+
+def without_sets(summary: Summary) -> Summary:
+    return replace(summary, rows=tuple(row for row in summary.rows if row.metric not in SETS))
+
+
+def of_sets(summary: Summary) -> dict[tuple[str, str, str], float | None]:
+    return {(row.method, row.condition, row.metric): row.mean for row in summary.rows if row.metric in SETS}
 
 
 def test_what_editing_needs_is_said(bundle: Path, photos: Path, tmp_path: Path) -> None:
