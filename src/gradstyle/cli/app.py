@@ -17,6 +17,9 @@ from ..files import check_name
 console = Console()
 errors = Console(stderr=True)
 
+# Modules that a verb may lack, and the extra that brings each. Where an import says so itself, it is not here.
+BROUGHT_BY = {"accelerate": "train", "matplotlib": "train", "scipy": "evaluate"}
+
 
 class Command(typer.core.TyperCommand):
     """A verb whose expected failures are one line, not a traceback."""
@@ -28,12 +31,21 @@ class Command(typer.core.TyperCommand):
                     check_name(path.name.removeprefix("."), "what is written")
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
-            message = str(error) or type(error).__name__
-            errors.print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=True)
-            raise typer.Exit(1) from None
+            raise _failed(str(error) or type(error).__name__) from None
+        except ModuleNotFoundError as error:
+            module = (error.name or "").partition(".")[0]
+            if module not in BROUGHT_BY:
+                raise
+            extra = BROUGHT_BY[module]
+            raise _failed(f'this needs {module}, which is not installed: pip install "gradstyle[{extra}]"') from None
         except KeyboardInterrupt as stopped:  # a download says what it has kept
             errors.print(Text(printable(str(stopped) or "stopped")), soft_wrap=True)
             raise typer.Exit(130) from None
+
+
+def _failed(message: str) -> typer.Exit:
+    errors.print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=True)
+    return typer.Exit(1)
 
 
 def printable(text: str) -> str:
