@@ -68,16 +68,17 @@ def read_tensors(
     tensors: dict[str, Tensor] = {}
     converted = {e.name for e in entries if e.dtype.is_floating_point and dtype not in (None, e.dtype)}
     # One buffer for all of these: what is freed and asked for in other sizes leaves holes as large as the weights.
-    scratch = memoryview(bytearray(max((e.length for e in entries if e.name in converted), default=0)))
+    scratch = _bytes(max((e.length for e in entries if e.name in converted), default=0))
     with path.open("rb") as file:
         file.seek(len(head))
         for entry in entries:
             change = entry.name in converted
-            data = scratch[: entry.length] if change else memoryview(bytearray(entry.length))
+            values = scratch[: entry.length] if change else _bytes(entry.length)
+            data = values.numpy().data
             if file.readinto(data) != entry.length:
                 raise BadTensors(f"{path}: the file ends inside {entry.name!r}")
             digest.update(data)
-            tensor = torch.frombuffer(data, dtype=entry.dtype) if data else torch.empty(0, dtype=entry.dtype)
+            tensor = values.view(entry.dtype)
             if not_finite is None and not finite(tensor):
                 not_finite = entry.name
             tensors[entry.name] = tensor.to(device, dtype if change else None).reshape(entry.shape)
@@ -86,6 +87,11 @@ def read_tensors(
     if not_finite is not None:
         raise BadTensors(f"{path}: {not_finite!r} holds values that are not finite")
     return tensors, metadata
+
+
+def _bytes(count: int) -> Tensor:
+    """PyTorch's own memory, which begins at a multiple of 64 bytes: elsewhere some kernels sum in another order."""
+    return torch.empty(count, dtype=torch.uint8, device="cpu")
 
 
 def _read_header(path: Path) -> tuple[bytes, list[_Entry], dict[str, str]]:
