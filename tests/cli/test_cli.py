@@ -77,6 +77,11 @@ def below(folder: Path) -> dict[str, int]:
 # ---- help
 
 
+def alike(a: Any, b: Any) -> bool:
+    """To one level of 256: pictures of one batch, and a batch and one alone, are sums in another order."""
+    return a.shape == b.shape and int(np.abs(a.astype(int) - b).max()) <= 1
+
+
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield path, command
     if isinstance(command, click.Group):
@@ -127,7 +132,7 @@ def test_a_folder_of_samples_and_seeds(installed: str) -> None:
     assert np.array_equal(same, again) and not np.array_equal(same, other)
     good(*arguments, "--out", "tight", "--truncation", 0)
     first, second = (open_photo(Path(f"tight/0-000{i}.png")).pixels for i in (0, 1))
-    assert np.array_equal(first, second)  # all of them the mean
+    assert alike(first, second)  # all of them the mean
 
 
 def test_samples_overwrite_nothing_unless_asked(installed: str) -> None:
@@ -225,7 +230,7 @@ def test_sweep_an_edit(installed: str) -> None:
     strip = open_photo("me-smile.png")
     assert strip.size == (5 * 34 + 2, 34 + 2 + 14)
     good("edit", "me.png", "-b", installed, "-e", "smile=-3", "--device", "cpu", "--bare")
-    assert np.array_equal(strip.pixels[16:48, 2:34], open_photo("me-edited.png").pixels)  # from the lowest amount
+    assert alike(strip.pixels[16:48, 2:34], open_photo("me-edited.png").pixels)  # from the lowest amount
     good(*arguments, "-o", "me.gif", "--low", 0, "--high", 1)
     with Image.open("me.gif") as moving:
         assert moving.size == (32, 32) and moving.n_frames == 8  # there and back

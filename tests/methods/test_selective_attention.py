@@ -53,6 +53,13 @@ def weights_of(q: Tensor, k: Tensor, keep: float) -> Tensor:
     return selective_attention(q, k, values, keep)
 
 
+def edges_are_clear(q: Tensor, k: Tensor, keep: float) -> Tensor:
+    """Rows whose last kept and first dropped score lie further apart than two orders of summation can bring them."""
+    scores = (q.double() @ k.double().mT).sort(descending=True).values
+    kept = keys_kept(keep, k.shape[2])
+    return scores[..., kept - 1] - scores[..., kept] > 1e-4
+
+
 def gradients(attention: object, q: Tensor, k: Tensor, v: Tensor, keep: float, grad: Tensor) -> tuple[Tensor, ...]:
     leaves = [x.detach().clone().requires_grad_() for x in (q, k, v)]
     return torch.autograd.grad(attention(*leaves, keep), leaves, grad)  # type: ignore[operator]
@@ -121,7 +128,7 @@ def test_exactly_the_best_keys_of_each_row_have_a_weight(keep: float) -> None:
         scores = q @ k.mT
         worst_kept = scores.masked_fill(~kept, math.inf).amin(-1)
         best_dropped = scores.masked_fill(kept, -math.inf).amax(-1)
-        assert (worst_kept >= best_dropped).all()
+        assert (worst_kept >= best_dropped - 1e-5).all()  # these scores are summed in another order
 
 
 def test_of_equal_scores_the_first_keys_stay() -> None:
@@ -191,7 +198,10 @@ def test_half_precision_inputs_are_selected_in_single(dtype: torch.dtype) -> Non
     torch.testing.assert_close(out.float(), single, rtol=2**-7, atol=2**-7)
     each = torch.eye(60, dtype=dtype).expand(1, 2, 60, 60)  # what comes out is the weights
     chosen = selective_attention(q, k, each, 30) > 0
-    assert torch.equal(chosen, selective_attention_reference(q.float(), k.float(), each.float(), 30) > 0)
+    clear = edges_are_clear(q, k, 30)
+    assert clear.float().mean() > 0.9
+    reference = selective_attention_reference(q.float(), k.float(), each.float(), 30) > 0
+    assert torch.equal(chosen[clear], reference[clear])
     assert selective_attention(q, k, v.float(), 30).dtype == torch.float32
     grad = torch.randn_like(out)
     assert all(g.dtype == dtype for g in gradients(selective_attention, q, k, v, 30, grad))

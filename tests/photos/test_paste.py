@@ -219,7 +219,8 @@ def test_large_and_small_faces(side: int, monkeypatch: pytest.MonkeyPatch) -> No
     after = painted(before, (0.9, -0.9, 0.0), disc(0.5 * side - 0.5, 0.6 * side, 0.1 * side, side))
     out = paste(photo, crop, before, after)
     monkeypatch.setattr(sys.modules["gradstyle.photos.paste"], "BAND", 5000)
-    assert np.array_equal(paste(photo, crop, before, after).pixels, out.pixels)
+    banded = paste(photo, crop, before, after).pixels
+    assert np.abs(banded.astype(int) - out.pixels).max() <= 1  # where a sum in another order is rounded otherwise
     where = crop.frame.to_photo(np.array([[0.5 * side - 0.5, 0.6 * side]]), side)[0].round().astype(int)
     assert np.abs(out.pixels[where[1], where[0]].astype(float) - (242, 13, 127.5)).max() < 6
 

@@ -505,7 +505,7 @@ def _at(photos: Tensor, side: int) -> Tensor:
 @contextmanager
 def _side_by_side(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
     """A `map` of so many threads. Each computes alone: two such do more than one that shares every small step out to
-    two processors, and every figure is that of one."""
+    two processors, and what is measured of a photo is that of one. Distances of sets are computed by all threads."""
     if workers == 1:
         yield map
         return
