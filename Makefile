@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo test browser lint format types check benchmark clean help
+.PHONY: demo quick test extras browser lint format types check benchmark clean help
 
 help: ## show what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -17,6 +17,12 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## set up, then make pictures with the bundled model
 	$(BIN)/gradstyle demo
+
+quick: $(READY) ## the tests to run at each save: a part of them, under two minutes
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+extras: $(READY) ## install the package bare and with each extra alone, import all of it, ask every verb for its help
+	$(BIN)/python tests/extras.py
 
 test: $(READY) browser ## set up, then run the tests
 	$(BIN)/python -m pytest -n auto

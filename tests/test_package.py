@@ -151,6 +151,7 @@ def test_imports_stay_light(program: str, never: str) -> None:
     assert not heavy & {name.split(".")[0] for name in done.stdout.split()}
 
 
+@pytest.mark.slow
 def test_asking_for_a_bundle_needs_no_heavy_import(tmp_path: Path) -> None:
     """Building a network on the meta device may import sympy, which takes seconds."""
     code = (

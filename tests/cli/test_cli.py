@@ -516,6 +516,7 @@ def test_ctrl_c_says_what_is_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.skipif(not Path(sys.executable).with_name("gradstyle").exists(), reason="the package is not installed")
+@pytest.mark.slow
 def test_the_installed_program(installed: str) -> None:
     program = str(Path(sys.executable).with_name("gradstyle"))
     done = subprocess.run([program, "bundle", "info", installed], capture_output=True, text=True, timeout=120)

@@ -276,6 +276,7 @@ def test_each_loss_term_is_what_its_equation_says() -> None:
     torch.testing.assert_close(losses.total, total)
 
 
+@pytest.mark.slow
 def test_the_losses_fall() -> None:
     made = method(shaken=False).train()
     optimiser = torch.optim.Adam([p for p in made.parameters() if p.requires_grad], lr=3e-3)
@@ -353,6 +354,7 @@ def test_wrong_stages_are_refused() -> None:
         method(replace(CONFIG, stages=(Stage(5, "p1"),)))
 
 
+@pytest.mark.slow
 def test_the_aligner_learns_to_undo_warps_that_it_has_not_seen() -> None:
     """Maps of a tiny generator; `benchmarks/aligner.py` measures it on a trained one."""
     made = tiny.generator()

@@ -144,6 +144,7 @@ def test_all_keys_is_dense_attention_to_the_bit() -> None:
     torch.testing.assert_close(dense, F.scaled_dot_product_attention(q, k, v), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_chunks")
 def test_gradients_are_those_of_finite_differences() -> None:
     q, k, v = tokens(1, 2, 9, 11, 4, dtype=torch.float64, requires_grad=True)
@@ -289,6 +290,7 @@ print(forward, status("VmHWM") - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+@pytest.mark.slow
 def test_4096_tokens_need_little_memory() -> None:
     """All scores would be 512 MB, and the textbook holds several such tensors."""
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)

@@ -175,6 +175,7 @@ def test_a_large_jpeg_is_read_at_half_its_size(tmp_path: Path, monkeypatch: pyte
         open_photo(written(tmp_path / "large.png", Image.fromarray(scene(200, 160))))
 
 
+@pytest.mark.slow
 def test_a_bomb_of_the_largest_size_stays_under_a_gibibyte(tmp_path: Path) -> None:
     """50 million pixels of nothing, with a palette's transparency, in 50 kB."""
     big = Image.new("P", (7000, 7000), 0)

@@ -448,8 +448,8 @@ def provenance(report: Report) -> str:
         else:
             rows.append(f'<tr><th scope="row">{escape(name)}</th><td><code>{escape(value)}</code></td></tr>')
     return (
-        '<h2>Provenance</h2><p class="lead">What this run was made with; the same command on the same files and machine '
-        "gives the same figures, times and memory aside.</p>"
+        '<h2>Provenance</h2><p class="lead">What this run was made with; the same command on the same files and '
+        "machine gives the same figures, times and memory aside.</p>"
         f'<div class="card scroll"><table class="record"><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
