@@ -17,7 +17,6 @@ import pytest
 from importing import helps
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from PIL import Image
 from test_package import ROOT, SOURCES, imports, parsed, room
 
 from gradstyle.cli.app import BROUGHT_BY
@@ -26,7 +25,7 @@ tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in ("all", "dev")]
 ROOMS = {"training": "train", "studio": "studio"}  # rooms that may import what only their extra brings at once
-CALLED = {"PIL": "pillow", "sklearn": "scikit-learn", "dlib": "dlib-bin", "open_clip": "open-clip-torch"}
+CALLED = {"PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open-clip-torch"}
 OWN = {"gradstyle", *sys.stdlib_module_names}
 
 
@@ -111,7 +110,7 @@ def test_everything_declared_is_imported() -> None:
 
 
 def test_what_an_import_lacks_is_said_by_the_code_around_it_or_by_the_command_line() -> None:
-    bare = names()
+    always = with_all_they_need(requirements())
     guarded = {
         id(inner)
         for path in SOURCES
@@ -122,7 +121,7 @@ def test_what_an_import_lacks_is_said_by_the_code_around_it_or_by_the_command_li
     wrong = [
         f"{where(path, node)}: {module}"
         for module, path, node, _ in foreign()
-        if canonicalize_name(CALLED.get(module, module)) not in bare
+        if canonicalize_name(CALLED.get(module, module)) not in always | names()
         and id(node) not in guarded
         and module not in BROUGHT_BY
         and room(path) != "studio"  # its server, which is guarded, imports all of it first
@@ -132,13 +131,30 @@ def test_what_an_import_lacks_is_said_by_the_code_around_it_or_by_the_command_li
         assert canonicalize_name(module) in names(extra), module
 
 
+# ---- licences
+
+
+def test_the_licences_page_knows_every_package_that_is_asked_for() -> None:
+    page = (ROOT / "docs" / "licences.md").read_text("utf-8").lower()
+    for extra in EXTRAS:
+        assert f"\n| `{extra}` |" in page
+    for name in {name for extra in ("", *EXTRAS) for name in names(extra)}:
+        assert re.search(rf"\b{name.replace('-', '[-_]')}\b", page), f"{name} is not in docs/licences.md"
+
+
+def test_the_package_says_that_its_weights_are_not_under_the_codes_licence() -> None:
+    (listed,) = (ROOT / "LICENSES").iterdir()
+    assert listed.stem in PROJECT["license"].split(" AND ") and "LICENSES/*.txt" in PROJECT["license-files"]
+    for file in (ROOT / "src" / "gradstyle" / "bundles" / "bundled").glob("*/bundle.json"):
+        assert json.loads(file.read_text("utf-8"))["licence"].startswith("non-commercial")
+
+
 # ---- with one extra alone
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bare")
-    Image.new("RGB", (80, 80), "teal").save(folder / "me.png")
     (folder / "me.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(16))
     return folder
 
@@ -146,7 +162,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def needs(place: Path) -> dict[str, str]:
     """Command lines, and the extra that each asks for where there is none."""
     return {
-        f"edit {place}/me.png --edit smile=1": "faces",
         f"edit {place}/me.heic --edit smile=1": "heic",
         f"video {place}/me.mp4 {place}/out.mp4 --edit smile=1": "video",
         "studio": "studio",
@@ -185,4 +200,4 @@ def test_without_extras_each_verb_has_its_help_and_says_in_one_line_what_it_lack
         code, text = said[line]
         assert code == 1 and text.startswith("error: ") and text.count("\n") == 1, (line, text)
         assert re.search(rf"pip install [\"']gradstyle\[{extra}\]", text), (line, text)
-    assert {path.name for path in place.iterdir()} == {"me.png", "me.heic"}
+    assert {path.name for path in place.iterdir()} == {"me.heic"}

@@ -18,7 +18,7 @@ console = Console()
 errors = Console(stderr=True)
 
 # Modules that a verb may lack, and the extra that brings each. Where an import says so itself, it is not here.
-BROUGHT_BY = {"accelerate": "train", "filelock": "train", "matplotlib": "train", "scipy": "evaluate"}
+BROUGHT_BY = {"accelerate": "train", "matplotlib": "train", "scipy": "evaluate"}
 
 
 class Command(typer.core.TyperCommand):
