@@ -67,8 +67,8 @@ def test_the_photo_goes_where_the_renderings_go(turns: bool) -> None:
     middle = (..., slice(90, 210), slice(90, 210))
     error = (moved - truth)[middle].abs().mean()
     assert error < 0.35 * (levels(photo.pixels) - truth)[middle].abs().mean()
-    grain = [x - F.avg_pool2d(x, 3, 1, 1) for x in (moved[middle], truth[middle])]
-    assert 0.9 < grain[0].std() / grain[1].std() < 1.1  # as sharp as the photo, from renderings of 64 px
+    grain = [(x - F.avg_pool2d(x, 3, 1, 1))[middle].std() for x in (moved, levels(photo.pixels))]
+    assert 0.9 < grain[0] / grain[1] < 1.08  # as sharp as the photo, from renderings of 64 px
 
 
 def test_what_is_new_comes_from_the_rendering() -> None:

@@ -32,6 +32,7 @@ from .photo import Photo
 WORKING = 120  # pixels of the crop's side at which motion and tone are found, for generators of up to 64 px
 MARGIN = 0.3  # of the crop's side that is added on each side of it: what an edit may move there
 STEPS = 6  # renderings on the way of an edit: neighbours differ by a pixel or two
+REGAIN = 0.18  # of fine detail: as much as sampling between pixels loses of it
 BAND = 1 << 19  # pixels of a photo that are put at once
 
 
@@ -155,7 +156,7 @@ class Carrier:
         spread = self._spread(moved, sure, how.turning if leg.turns else how.spread)
         if not leg.turns:
             spread = spread * self._outer(blurred(step_between(acts, 0.03, 0.15), 0.05 * side))
-            spread = spread * step_between(blurred(self.person, how.wall * side), 0.05, 0.3)
+            spread = spread * step_between(blurred(self.person, how.wall * side), 0.25, 0.55)
         spread = spread * step_between(spread.norm(dim=1, keepdim=True), *how.still)
         motion = Motion(spread * side / self.person.shape[-1], torch.ones_like(spread[:, :1]))
         nothing = torch.zeros_like(self.wall)
@@ -326,7 +327,9 @@ def _moved(pixels: Pixels, top: int, left: int, offset: Tensor) -> Tensor:
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     part = torch.from_numpy(pixels[y0:y1, x0:x1].transpose(2, 0, 1).copy())[None].float()
     grid = torch.stack([(x - x0 + 0.5) * 2 / (x1 - x0) - 1, (y - y0 + 0.5) * 2 / (y1 - y0) - 1], dim=-1)[None]
-    return F.grid_sample(part, grid, "bicubic", "border", align_corners=False)
+    moved = F.grid_sample(part, grid, "bicubic", "border", align_corners=False)
+    lost = step_between(offset.norm(dim=-1), 0.1, 0.6)  # a pixel that did not move is itself
+    return moved + REGAIN * lost * (moved - F.avg_pool2d(moved, 3, 1, 1, count_include_pad=False))
 
 
 def _bounds(frame: Frame, mask: Tensor, width: int, height: int) -> tuple[int, int, int, int]:
