@@ -206,10 +206,10 @@ def test_the_picture_says_how_far_it_was_edited(home: Path) -> None:
     picture().save("me.png")
     good("edit", "me.png", "-b", "tiny", "-e", "smile=99", "-e", "pose=4", "--device", "cpu")
     origin = open_photo("me-edited.png").origin
-    assert origin is not None and origin.edited == "smile=+1.5, pose=+4 (styleres, tiny)"
+    assert origin is not None and origin.edited == "smile=+1.5, pose=+4 (e4e, tiny)"
     good("edit", "me.png", "-b", "tiny", "-e", "smile=99", "--beyond", "--device", "cpu", "--force")
     origin = open_photo("me-edited.png").origin
-    assert origin is not None and origin.edited == "smile=+99 (styleres, tiny)"
+    assert origin is not None and origin.edited == "smile=+99 (e4e, tiny)"
 
 
 @pytest.mark.parametrize("name", ["..\\x.png", "CON.png", "com1.jpg", "a:b.png", "x.png.", "a|b"])

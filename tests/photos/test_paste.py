@@ -229,8 +229,8 @@ def test_a_face_is_outlined_once_for_all_edits_of_its_crop(
     photo: Photo, crop: Aligned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, found = sys.modules[change_of.__module__], list[int]()
-    hull = module._hull
-    monkeypatch.setattr(module, "_hull", lambda points, side: (found.append(side), hull(points, side))[1])
+    hull = module.hull
+    monkeypatch.setattr(module, "hull", lambda points, side: (found.append(side), hull(points, side))[1])
     own, before = replace(crop), drawn(crop)
     pasted = [paste(photo, own, before, before + change) for change in (0.2, -0.1)]
     assert found == [256, 256]  # the face, and with the forehead

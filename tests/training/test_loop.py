@@ -55,7 +55,7 @@ class Shade(Trainable[ShadeRecipe]):
         self.before_step(batch)
         self.rates.append(self.optimisers["colour"].param_groups[0]["lr"])
         self.seen.append(batch)
-        target = batch.photos.mean(dim=(0, 2, 3)) + 0.1 * self.draws.normal(1, 3)[0]
+        target = 1 + batch.photos.mean(dim=(0, 2, 3)) + 0.1 * self.draws.normal(1, 3)[0]
         loss = (self.synced(torch.eye(3))[:, 0] - target).square().sum()
         self.engine.backward(loss)
         self.optimisers["colour"].step()
@@ -111,13 +111,12 @@ def weight(shade: Shade) -> Tensor:
 def test_a_run_sees_what_the_recipe_says_and_learns(images: Images, tmp_path: Path):
     shade, run = make(images=800), run_in(tmp_path)
     assert train(shade, images, run).images == 800
-    mean = (images.gather(range(20)).float() / 127.5 - 1).mean(dim=(0, 2, 3))
-    assert torch.allclose(weight(shade)[0], mean, atol=0.1)
+    mean = (images.gather(range(20)).float() / 127.5).mean(dim=(0, 2, 3))
+    assert (weight(shade)[0] - mean).norm() < 0.3 * mean.norm()  # it began at nothing
     lines = list(read_log(tmp_path))
     assert [line["images"] for line in lines] == list(range(4, 801, 4))
-    assert (
-        sum(line["loss"] for line in lines[-50:]) / 50 < 0.8 * lines[0]["loss"] and lines[-1]["images_per_second"] > 0
-    )
+    assert sum(line["loss"] for line in lines[-50:]) / 50 < 0.2 * lines[0]["loss"]
+    assert lines[-1]["images_per_second"] > 0
     assert sorted(path.name for path in (tmp_path / "previews").iterdir()) == ["000200.png"]
     each = torch.cat([batch.indices for batch in shade.seen[:5]])
     assert sorted(each.tolist()) == list(range(20))  # an epoch

@@ -325,7 +325,7 @@ class Bundle:
         for key, like in shapes.items():
             name, _, axis = key.rpartition("/")
             try:
-                check_name(name, "an edit's name")  # files are named after edits
+                check_name(name.replace("*", "x"), "an edit's name")  # files are named after it; sums are `2 * a - b`
             except ValueError as error:
                 raise BundleError(f"{where}: {error}") from None
             if len(name) > 80 or set(name) & set(",="):

@@ -18,6 +18,7 @@ from math import ceil, log2
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,6 +33,7 @@ from .photo import Photo
 WORKING = 120  # pixels of the crop's side at which motion and tone are found, for generators of up to 64 px
 MARGIN = 0.3  # of the crop's side that is added on each side of it: what an edit may move there
 STEPS = 6  # renderings on the way of an edit: neighbours differ by a pixel or two
+LOOKED_AT = 384  # pixels of a crop's side that are enough to find motion, person and wall in it
 REGAIN = 0.18  # of fine detail: as much as sampling between pixels loses of it
 BAND = 1 << 19  # pixels of a photo that are put at once
 
@@ -108,17 +110,19 @@ class Carrier:
     alike: Tensor  # [1, 1, side, side]: how surely the rendering shows what the photo shows
 
     @classmethod
-    def of(cls, photo: Photo, aligned: Aligned, plain: Tensor, how: Carrying = CARRYING) -> Carrier:
+    def of(cls, photo: Photo, aligned: Aligned, plain: Tensor, how: Carrying | None = None) -> Carrier:
         """`plain` is the rendering without edits, [3, S, S] in [−1, 1]."""
         side = WORKING if plain.shape[-1] <= 64 else WORKING * 4 // 3
         whole = side + 2 * round(MARGIN * side)
-        around = reaching(aligned.frame)
-        crop, rendering = _levels(cut(photo.pixels, aligned.frame, side)), _rendering(plain[None], side)
+        how = how or CARRYING
+        pixels, frame = _reduced(photo.pixels, aligned.frame)
+        around = reaching(frame)
+        crop, rendering = _levels(cut(pixels, frame, side)), _rendering(plain[None], side)
         person, face = torch.ones(1, 1, whole, whole), torch.ones(1, 1, side, side)
         if aligned.face is not None:  # without one, everything may move
-            person = F.interpolate(person_mask(cut(photo.pixels, around, 256)), (whole, whole), mode="bilinear")
+            person = F.interpolate(person_mask(cut(pixels, around, 256)), (whole, whole), mode="bilinear")
             face = face_outline(aligned.frame.to_crop(aligned.face.landmarks, side), side)
-        wall = continued(_levels(cut(photo.pixels, around, whole)), 1 - person)
+        wall = continued(_levels(cut(pixels, around, whole)), 1 - person)
         registration = flow(
             _plainly(crop), _plainly(rendering), levels=4, rounds=5, flat=30.0, weight=_inside(person, side) + 0.05
         )
@@ -341,6 +345,15 @@ def _bounds(frame: Frame, mask: Tensor, width: int, height: int) -> tuple[int, i
     corners = frame.to_photo(np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]]), mask.shape[-1])
     (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
     return max(0, int(left)), max(0, int(top)), min(width, int(right)), min(height, int(bottom))
+
+
+def _reduced(pixels: Pixels, frame: Frame) -> tuple[Pixels, Frame]:
+    """A photo and a frame in it, reduced to what is looked at: the frame of a large one is cut several times."""
+    factor = int(frame.side // LOOKED_AT)
+    if factor < 2:
+        return pixels, frame
+    small = np.asarray(Image.fromarray(pixels).reduce(factor))
+    return small, Frame((frame.corner + 0.5) / factor - 0.5, frame.across / factor, frame.down / factor)
 
 
 def _levels(pixels: Pixels) -> Tensor:
