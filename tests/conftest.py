@@ -1,5 +1,6 @@
 """Being here puts this folder on the import path, so that any test may `from interop import filled`."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import torch
 
 # Most networks here are tiny: a second thread costs more than it gives, and test files run side by side.
 torch.set_num_threads(1)
+
+# Started by nohup, or by what lets a terminal go, a process ignores SIGHUP, and so would all that tests start.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What `make quick` leaves out: whole trainings, servers, browsers, films, networks of the published size. Single slow
 # tests of other files carry the mark themselves.

@@ -64,7 +64,7 @@ def test_edits_do_what_they_say_by_one_standard_deviation(bundle: Bundle, found:
 
 
 def test_the_same_seed_gives_the_same_edits(bundle: Bundle, found: Found, cache: Path) -> None:
-    again = find(bundle, {"light": "Bright"}, measured.TEACHER, None, 600, 3, codes=4, layers=(0, 7), cache=cache)
+    again = find(bundle, WANTED, measured.TEACHER, None, 600, 3, codes=4, layers=(0, 7), cache=cache)
     whole = found.edits["light"].w
     mine = again.edits["light"].w
     assert whole is not None and mine is not None

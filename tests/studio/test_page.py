@@ -104,7 +104,7 @@ def put_in(page: Page, path: Path) -> None:
 def test_it_opens_with_a_picture_and_asks_nobody_else(both: tuple[Page, Seen], page: Page) -> None:
     expect(page.locator(".gs-made button")).to_have_count(6)
     assert both[1].foreign == [] and both[1].errors == []
-    assert page.locator(".gs-after").get_attribute("alt") == "The face after: no edits, by gradstyle"
+    assert page.locator(".gs-after").get_attribute("alt") == "The face after: no edits, by e4e"
     assert page.evaluate("[...document.images].every((image) => image.alt && image.naturalWidth > 0)")
     assert page.evaluate("document.fonts.size") == 0  # the system's own
 

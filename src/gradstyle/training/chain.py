@@ -156,8 +156,11 @@ def run(
     began = time.monotonic()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("a chain is trained by one process: train its stages one by one under accelerate launch")
+    asked = (data, recipe, minutes, labels, start_weights, overrides)
+    _begin(folder, *asked)  # what is wrong is said before there is a folder
     with held(folder):
-        chain = _begin(folder, data, recipe, minutes, labels, start_weights, overrides)
+        chain = _begin(folder, *asked)
+        chain.write(folder)
         done = _train_stages(chain, folder, meter, began, piece, cache, device)
         _assemble(folder, meter)
         for line in summary(chain, folder):
@@ -246,7 +249,6 @@ def _begin(
     else:
         _refuse_changes(folder, chain, data, recipe, labels, start_at, overrides)
         chain.minutes = minutes if minutes is not None else chain.minutes
-    chain.write(folder)
     return chain
 
 
