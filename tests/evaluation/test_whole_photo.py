@@ -1,0 +1,130 @@
+"""What a judge of whole photos says of pictures whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gradstyle.evaluation.mesh import head_turn
+from gradstyle.evaluation.whole_photo import (
+    PhotoJudge,
+    changed_wall,
+    detail,
+    mesh_motion,
+    own_detail,
+    registered,
+    wall_of,
+)
+from gradstyle.photos import Frame, Photo
+from gradstyle.photos.motion import blurred, sampled
+
+SIDE = 160
+
+
+def textured(seed: int = 0) -> Tensor:
+    """Levels with structure of all sizes, [1, 1, SIDE, SIDE]."""
+    random = torch.Generator().manual_seed(seed)
+    total = torch.full((1, 1, SIDE, SIDE), 128.0)
+    for side, strength in ((5, 40), (20, 25), (80, 12), (160, 4)):
+        coarse = torch.randn(1, 1, side, side, generator=random) * strength
+        total = total + F.interpolate(coarse, (SIDE, SIDE), mode="bicubic")
+    return blurred(total, 0.6)
+
+
+def disc(x: float = 0.5, radius: float = 0.3) -> Tensor:
+    place = (torch.arange(SIDE) + 0.5) / SIDE
+    return ((place[None] - x).square() + (place[:, None] - 0.5).square() < radius**2)[None, None]
+
+
+def test_the_wall_counts_what_lies_beyond_the_dilated_person_and_is_seen_to_change() -> None:
+    person = torch.zeros(1, 1, 100, 200, dtype=torch.bool)
+    person[..., :50] = True  # 2% of 200 is 4 pixels more
+    wall = wall_of(person)
+    assert wall.sum() == 100 * (200 - 54)
+    old = np.full((100, 200, 3), 90, np.uint8)
+    new = old.copy()
+    new[:, :54] = 200  # the person, and beside it
+    new[:, 54:127, 1] = 94  # as much as is not counted
+    assert changed_wall(old, new, wall) == 0
+    new[:, 54:127, 1] = 85
+    assert changed_wall(old, new, wall) == pytest.approx(0.5)
+    assert changed_wall(old, new, torch.zeros_like(wall)) is None
+
+
+def test_detail_is_one_for_a_face_that_moves_and_half_for_one_of_half_its_contrast() -> None:
+    old = textured()
+    assert detail(old, disc(), old, disc()) == pytest.approx(1)
+    assert detail(old, disc(), 128 + (old - 128) / 2, disc()) == pytest.approx(0.5)
+    moved = old.roll(16, dims=3)
+    assert detail(old, disc(), moved, disc(0.6)) == pytest.approx(1)
+    assert detail(old, disc(), blurred(old, 2.0), disc()) < 0.3
+
+
+def test_own_detail_follows_a_face_that_moves_and_is_not_taken_in_by_grain() -> None:
+    old, place = textured(), (torch.arange(SIDE) + 0.5) / SIDE
+    bend = 0.03 * torch.sin(5 * place)
+    offset = torch.stack([bend[:, None].expand(SIDE, SIDE) + 0.02, bend[None].expand(SIDE, SIDE)])[None]
+    new, still = sampled(old, offset, "bicubic"), torch.zeros(1, 2, SIDE, SIDE)
+    found = registered(new, old, still)
+    apart = (found - offset).norm(dim=1, keepdim=True)[disc()] * SIDE
+    assert apart.median() < 0.25  # pixels; the face moved by up to nine
+    assert own_detail(old, new, disc(), found) > 0.93
+    assert own_detail(old, new, disc(), still) < 0.3  # left where it was
+    soft = blurred(new, 3.0)
+    random = torch.Generator().manual_seed(1)
+    grain = soft + 6 * torch.randn(soft.shape, generator=random)
+    assert detail(old, disc(), grain, disc()) > 0.8  # energy alone takes grain for detail
+    assert abs(own_detail(old, grain, disc(), registered(grain, old, still))) < 0.3
+
+
+def test_a_mesh_moves_what_lies_beside_its_points() -> None:
+    random = np.random.default_rng(0)
+    new = random.random((468, 2)) * 0.6 + 0.2
+    old = new + np.where(new[:, :1] < 0.5, [[0.1, 0.0]], [[0.0, -0.05]])
+    offset = mesh_motion(new, old)
+    assert torch.allclose(offset[0, :, 32, 16], torch.tensor([0.1, 0.0]), atol=1e-3)
+    assert torch.allclose(offset[0, :, 32, 48], torch.tensor([0.0, -0.05]), atol=1e-3)
+    assert torch.allclose(offset[0, :, 0, 0], torch.tensor([0.1, 0.0]), atol=1e-3)  # and beyond them
+
+
+class Mean:
+    """People are told apart by how bright they are."""
+
+    metrics, provenance = (), "brightness"
+
+    def embed(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(1, 2, 3))[:, None]
+
+    def compare(self, vectors: Tensor, others: Tensor) -> dict[str, Tensor]:
+        return {"identity_distance": (vectors - others).norm(dim=1)}
+
+
+def test_a_photo_is_judged_beside_itself_turned_mirrored_darker_and_without_its_face() -> None:
+    photo = Photo(np.ascontiguousarray(pytest.importorskip("skimage.data").astronaut()[:240, 95:355]))
+    face = photo.faces[0]
+    assert abs(face.box[0] + face.box[2] - 259) < 12  # in the middle: its mirror image lies at its place
+    frame = Frame(np.array([49.5, 19.5]), np.array([150.0, 0.0]), np.array([0.0, 150.0]))
+    judge = PhotoJudge(photo, face, frame, Mean(), lambda pixels, face: float(pixels.mean()))
+
+    same = judge.look(photo.pixels)
+    assert same["own"] > 0.999
+    unchanged = {"identity": 0, "wall": 0, "years": 0, "yaw": 0, "mouth": 0, "detail": 1, "lost": 0}
+    assert {name: same[name] for name in unchanged} == pytest.approx(unchanged, abs=1e-5)
+
+    assert face.mesh is not None
+    mirrored = judge.look(np.ascontiguousarray(photo.pixels[:, ::-1]))
+    assert abs(head_turn(face.mesh)[0]) > 3
+    assert mirrored["yaw"] == pytest.approx(-2 * head_turn(face.mesh)[0], abs=2)
+    assert mirrored["mouth"] == pytest.approx(0, abs=0.3) and mirrored["lost"] == 0
+
+    darker = judge.look(photo.pixels // 2)
+    assert darker["wall"] > 0.5 and darker["identity"] > 0.1 and darker["years"] < -10
+    assert darker["detail"] == pytest.approx(0.5, abs=0.05) and darker["own"] > 0.9
+    assert darker["yaw"] == pytest.approx(0, abs=2)
+
+    hidden = photo.pixels.copy()
+    left, top, right, bottom = (round(edge) for edge in face.box)
+    hidden[max(0, top - 40) : bottom + 20, left - 20 : right + 20] = 128
+    gone = judge.look(hidden)
+    assert gone["lost"] == 1 and "yaw" not in gone and "detail" not in gone and "identity" in gone
