@@ -106,7 +106,7 @@ class PhotoJudge:
     def _around(self) -> tuple[Frame, int]:
         """The square of whole pixels around the face, in which nothing is resampled, and its side."""
         left, top, right, bottom = self.face.box
-        side = round(2 * max(right - left, bottom - top))
+        side = round(1.6 * max(right - left, bottom - top))
         corner = np.round(np.array([left + right - side, top + bottom - side]) / 2) - 0.5
         return Frame(corner, np.array([side, 0.0]), np.array([0.0, side])), side
 
@@ -152,15 +152,15 @@ def mesh_motion(new: Points, old: Points, side: int = 64) -> Tensor:
 def registered(new: Tensor, old: Tensor, start: Tensor) -> Tensor:
     """The offset by which the old picture looks like the new one, found from a first one on, whoever made it.
 
-    The last steps are at the pictures' own resolution: half a pixel beside it, fine detail no longer correlates.
+    The last step is at the pictures' own resolution: half a pixel beside it, fine detail no longer correlates.
     """
     whole = new.shape[-1]
     offset = start
-    for side, window, levels in ((min(REGISTERED, whole), 0.016, 3), (whole, 6 / whole, 1), (whole, 3 / whole, 1)):
+    for side, window, levels in ((min(REGISTERED, whole), 0.016, 3), (whole, 3 / whole, 1)):
         a, b = (F.interpolate(x, (side, side), mode="bilinear", antialias=True) for x in (new, old))
-        a, b = (x - blurred(x, side / 32) for x in (a, b))  # light is no motion
+        a, b = (x - blurred(x, side / 64) for x in (a, b))  # light is no motion
         offset = F.interpolate(offset, (side, side), mode="bilinear")
-        step = flow(a, sampled(b, offset, "bicubic"), window=window, levels=levels, rounds=3)
+        step = flow(a, sampled(b, offset, "bicubic"), window=window, levels=levels, rounds=4)
         offset = step + sampled(offset, step)
     return offset
 
