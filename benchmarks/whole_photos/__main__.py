@@ -19,6 +19,7 @@ import io
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,8 +142,13 @@ def _mean(values: Sequence[float], name: str) -> str:
         return "–"
     _, digits, unit = COLUMNS[name]
     scaled = unit * np.array(values)
-    low, high = Resampling(len(values), 0).interval(scaled)
+    low, high = _draws(len(values)).interval(scaled)
     return f"{scaled.mean():.{digits}f} ±{(high - low) / 2:.{digits}f}"
+
+
+@lru_cache
+def _draws(count: int) -> Resampling:
+    return Resampling(count, seed=0)
 
 
 def costs(editor: Editor, way: str, photos: Sequence[Photo], edits: Sequence[str], given: Any) -> list[str]:
