@@ -55,7 +55,7 @@ COLUMNS = {  # titles, decimals and units
     "own": ("own", 2, 1),
 }
 TITLES = [title for title, _, _ in COLUMNS.values()] + ["detail, median", "lost"]
-WIDTH = 140  # of the terminal, at least: a line of a table does not fit into 80
+WIDTH = 150  # of the terminal, at least: a line of a table does not fit into 80
 
 
 class Outcome(NamedTuple):
