@@ -47,6 +47,10 @@ class Draws:
         """The rows of all processes, which each of them knows."""
         return torch.rand(rows * self.world, *shape, generator=self.generator)
 
+    def uniform_once(self, *shape: int) -> Tensor:
+        """For the whole batch at once, however many processes share it."""
+        return torch.rand(*shape, generator=self.generator)
+
     def seeds(self, rows: int) -> list[int]:
         """One seed a row, for numbers too many to be drawn by every process for all."""
         drawn = torch.randint(2**62, (rows * self.world,), generator=self.generator)

@@ -143,6 +143,9 @@ def _split(text: str) -> str:
 StartOption = Annotated[
     str | None, typer.Option(help="Weights to begin with: a bundle's folder or name, or a published file.")
 ]
+FeaturesOption = Annotated[
+    Path | None, typer.Option(help="EfficientNet-Lite's weights: the recipe's critic looks through its features.")
+]
 TeacherOption = Annotated[Path | None, typer.Option(help="A teacher: its features are what losses compare.")]
 
 
@@ -152,6 +155,7 @@ def generator(
     out: RunOption,
     recipe: RecipeOption = "",
     start: StartOption = None,
+    features: FeaturesOption = None,
     teacher: TeacherOption = None,
     changes: SetOption = None,
     minutes: MinutesOption = None,
@@ -162,7 +166,7 @@ def generator(
     device: DeviceOption = None,
 ) -> None:
     """Train StyleGAN2 from nothing or from weights, with adaptive discriminator augmentation."""
-    inputs = _standing("", start, teacher=teacher)
+    inputs = _standing("", start, features=features, teacher=teacher)
     _train("generator", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
 
 

@@ -21,6 +21,10 @@ from .framing import Framing
 from .photo import Photo
 
 Crop = Literal["ffhq", "celeba", "none"]
+Box = tuple[float, float, float, float]
+# Where a crop lies in a wider one, in shares of the wider one's side: left, top, right, bottom. Aligned CelebA photos
+# of 178×218 pixels have CelebA's in rows 57 to 185, columns 25 to 153, and FFHQ's in rows 37 to 195, columns 10 to 168.
+INSIDE: dict[tuple[Crop, Crop], Box] = {("celeba", "ffhq"): (15 / 158, 20 / 158, 143 / 158, 148 / 158)}
 LARGEST_BORDER = 4.0  # photos of content that a crop may lie beside one, before it is refused as no crop of a face
 
 # Where eyes and corners of the mouth lie in CelebA's crop, in parts of its side: means of dlib's landmarks over 573
@@ -126,6 +130,16 @@ def frame_of(landmarks: Points, crop: Crop) -> Frame:
     if crop == "celeba":
         return celeba_frame(landmarks)
     raise ValueError(f"faces are cut as {' or '.join(get_args(Crop)[:-1])} says, not as {crop!r}")
+
+
+def inside(crop: Crop, wider: Crop) -> Box:
+    """Where the one crop of a face lies in the other, in shares of that one's side: left, top, right, bottom."""
+    if crop == wider:
+        return 0.0, 0.0, 1.0, 1.0
+    if (crop, wider) not in INSIDE:
+        known = ", ".join(f"{narrow} in {wide}" for narrow, wide in INSIDE)
+        raise ValueError(f"it is not known where a {crop} crop lies in a {wider} one, only {known}")
+    return INSIDE[crop, wider]
 
 
 def ffhq_frame(landmarks: Points) -> Frame:

@@ -11,7 +11,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,22 +19,18 @@ from torch import Tensor, nn
 from ..bundles import Bundle
 from ..draws import seed_of
 from ..losses import (
-    FeatureCritic,
-    Judge,
     LazyR1,
     PathLength,
-    Teacher,
-    critic_generator_loss,
-    critic_loss,
     discriminator_loss,
     generator_loss,
 )
-from ..stylegan2 import Codes, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from .augment import AdaptiveP, Augment
+from .critic import Critic, CriticShape
+from .grow import Smaller, begin_grown
 from .loop import Batch, Setup, Trainable
-from .passes import place
+from .painter import Latents, Painter
 from .recipe import Auto, Recipe
-from .standing import Standing, begin_with
 
 SHEET = (4, 8)  # rows and columns of a preview
 SHEET_TRUNCATION = 0.8
@@ -70,24 +66,32 @@ class GeneratorRecipe(Recipe):
     networks: NetworksRecipe = NetworksRecipe()
     augment: AugmentRecipe = AugmentRecipe()
     rate: float | Auto = "auto"
+    discriminator_rate: float | Auto = "auto"  # the generator's
     r1_gamma: float | Auto = "auto"
     r1_every: int = 16
     path_weight: float = 2.0
     path_every: int = 4
     path_share: int = 2  # the path length is measured on the batch divided by this
     mixing: float = 0.9  # how often a picture gets two codes, the second from a random layer on
-    critic_weight: float = 0.0  # of a second discriminator on a teacher's features (--teacher)
+    discriminator_weight: float = 1.0  # of StyleGAN2's own, on pixels; 0: there is none
+    critic_weight: float = 0.0  # of one on the features of a network that knows pictures (--features, --teacher)
     critic_width: int = 64
     critic_rate: float = 0.001
+    match_weight: float = 0.0  # of the distance from a smaller generator that it has grown from (--start)
+    match_images: int = 0  # pictures after which that weight has fallen to nothing; 0: it stays
+    head_start: int = 0  # pictures that discriminators learn from before the generator does
+    fresh_fakes: bool = True  # discriminators see other pictures than the generator has just learned from
     ema_images: float | Auto = "auto"  # half-life of the average
     ema_rampup: float = 0.05  # the half-life is at most this share of the pictures seen; not on a warm start
 
     def resolved(self) -> GeneratorRecipe:
         """StyleGAN2-ADA's `auto`."""
         side, batch = self.data.resolution, self.loop.batch
+        rate = (0.002 if side >= 1024 else 0.0025) if self.rate == "auto" else self.rate
         return dataclasses.replace(
             self,
-            rate=(0.002 if side >= 1024 else 0.0025) if self.rate == "auto" else self.rate,
+            rate=rate,
+            discriminator_rate=rate if self.discriminator_rate == "auto" else self.discriminator_rate,
             r1_gamma=0.0002 * side**2 / batch if self.r1_gamma == "auto" else self.r1_gamma,
             ema_images=batch * 10_000 / 32 if self.ema_images == "auto" else self.ema_images,
         )
@@ -102,77 +106,6 @@ class GeneratorRecipe(Recipe):
     def discriminator(self) -> DiscriminatorConfig:
         n = self.networks
         return DiscriminatorConfig(self.data.resolution, n.channel_base, n.channel_max, n.activation_clamp, n.group)
-
-
-class Latents(NamedTuple):
-    """All that a picture is drawn from."""
-
-    z: Tensor  # [N, 2, z_dim]
-    cut: Tensor  # [N], the layer from which the second z rules
-    noise: tuple[Tensor, ...]  # a layer [N, 1, S, S]
-
-    def split(self, parts: int) -> list[Latents]:
-        noise = zip(*(plane.chunk(parts) for plane in self.noise))
-        return [Latents(*part) for part in zip(self.z.chunk(parts), self.cut.chunk(parts), noise)]
-
-
-class Painter(nn.Module):
-    """From latents to pictures in one forward pass, as gradient synchronisation wants it."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, latents: Latents) -> tuple[Tensor, Tensor]:
-        z = latents.z
-        first, second = self.generator.map(z.flatten(0, 1)).reshape(len(z), 2, -1).unbind(dim=1)
-        layers = torch.arange(self.generator.config.codes, device=first.device)
-        second_rules = (layers >= latents.cut[:, None])[:, :, None]  # [N, codes, 1]
-        w = torch.where(second_rules, second[:, None], first[:, None])  # [N, codes, w_dim]
-        return self.generator(Codes(w), noise=latents.noise), w
-
-
-class Critic:
-    """A discriminator on a teacher's features, and what it learns with."""
-
-    def __init__(self, setup: Setup[GeneratorRecipe]) -> None:
-        if "teacher" not in setup.inputs:
-            raise ValueError(
-                "the recipe's critic looks through a teacher: give --teacher FILE (gradstyle train teacher makes one), "
-                "or --set critic_weight=0 to learn without it"
-            )
-        recipe, self.engine = setup.recipe, setup.engine
-        judge = Judge.open(setup.inputs["teacher"])
-        self.teacher = Teacher(judge)
-        place(self.teacher, self.engine.device)
-        self.standing = Standing(setup.inputs)
-        self.heads = FeatureCritic(judge.config.widths[1:], recipe.critic_width).to(self.engine.device)
-        self.optimiser = torch.optim.Adam(self.heads.parameters(), lr=recipe.critic_rate, betas=(0.0, 0.99))
-        self.synced, self.stepping = self.engine.prepare(self.heads, self.optimiser)
-
-    def see(self, images: Tensor) -> list[Tensor]:
-        with self.engine.autocast():
-            return self.teacher.features(images)[1:]  # the first map is little more than pixels
-
-    def against(self, images: Tensor) -> Tensor:
-        self.heads.requires_grad_(False)
-        maps = self.see(images)
-        loss = critic_generator_loss(self.heads(maps), self.heads.weights(maps))
-        self.heads.requires_grad_(True)
-        return loss
-
-    def learn(self, real: Tensor, fake: Tensor) -> Tensor:
-        with torch.no_grad():
-            maps = self.see(torch.cat([real, fake]))
-        with self.engine.accumulate(self.synced):
-            on_real, on_fake = self.synced(maps).chunk(2)
-            loss = critic_loss(on_real, on_fake, self.heads.weights(maps))
-            self.engine.backward(loss)
-        return loss.detach()
-
-    def step(self) -> None:
-        self.stepping.step()
-        self.stepping.zero_grad()
 
 
 class GeneratorTraining(Trainable[GeneratorRecipe]):
@@ -206,11 +139,17 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
             "average": self.average,
             "path_length": self.path_length,
         }
-        self.critic = Critic(setup) if recipe.critic_weight else None
-        rate = float(recipe.rate)
+        self.smaller = Smaller.open(setup.inputs, recipe.data.resolution, recipe.data.domain.crop, engine.device)
+        self.critic: Critic | None = None
+        if recipe.critic_weight:
+            shape = CriticShape(recipe.data.resolution, recipe.critic_width, recipe.networks.group, recipe.critic_rate)
+            self.critic = Critic(engine, self.draws, setup.inputs, self.smaller, shape)
+        self.match_weight = recipe.match_weight  # falls while it learns
         self.optimisers = {
-            "generator": lazy_adam(generator, rate, recipe.path_every if recipe.path_weight else None),
-            "discriminator": lazy_adam(discriminator, rate, recipe.r1_every if self.r1.gamma else None),
+            "generator": lazy_adam(generator, float(recipe.rate), recipe.path_every if recipe.path_weight else None),
+            "discriminator": lazy_adam(
+                discriminator, float(recipe.discriminator_rate), recipe.r1_every if self.r1.gamma else None
+            ),
         }
         # Prepared modules synchronise gradients over processes; those that only pass gradients on, or none,
         # are called as they are. Either way accelerate's precision holds: it is put around their forward.
@@ -227,7 +166,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
 
     def begin(self) -> None:
         if start := self.inputs.get("start"):
-            begin_with(start, generator=self.generator, discriminator=self.discriminator)
+            begin_grown(start, generator=self.generator, discriminator=self.discriminator)
             self.average.load_state_dict(self.generator.state_dict())
             self.warm = True
 
@@ -235,31 +174,53 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         count, recipe = len(batch.photos), self.recipe
-        terms = self.train_generator(count)
-        if recipe.path_weight and batch.step % recipe.path_every == 0:
-            parts = recipe.loop.parts
-            terms |= self.regularise_generator(max(count // parts // recipe.path_share, 1) * parts)
-        terms |= self.train_discriminator(batch.photos)
-        if self.r1.due(batch.step):
+        if recipe.match_images:
+            self.match_weight = recipe.match_weight * max(0.0, 1 - batch.images / recipe.match_images)
+        fakes, terms = list[Tensor](), dict[str, Tensor]()
+        if batch.images >= recipe.head_start:
+            fakes, terms = self.train_generator(count)
+            if recipe.path_weight and batch.step % recipe.path_every == 0:
+                parts = recipe.loop.parts
+                terms |= self.regularise_generator(max(count // parts // recipe.path_share, 1) * parts)
+        if recipe.fresh_fakes or not fakes:
+            fakes = self.paint(count)
+        terms |= self.train_discriminator(batch.photos, fakes)
+        if recipe.discriminator_weight and self.r1.due(batch.step):
             terms |= self.regularise_discriminator(batch.photos)
         self.update_average(batch.images + recipe.loop.batch)
         return terms
 
-    def train_generator(self, count: int) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def paint(self, count: int) -> list[Tensor]:
+        """Pictures for the discriminators, a tensor for each part of the batch."""
+        return [self.painter(latents)[0] for latents in self.latents(count).split(self.recipe.loop.parts)]
+
+    def train_generator(self, count: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """One step; gives the pictures that it was made on, too."""
         self.discriminator.requires_grad_(False)
-        losses, recipe = [], self.recipe
+        losses, fakes, matched, recipe = [], [], [], self.recipe
         for latents in self.latents(count).split(recipe.loop.parts):
             with self.engine.accumulate(self.synced_painter):
                 images, _ = self.fast_painter(latents)
-                loss = generator_loss(self.score(self.discriminator, self.seen(images)))
+                loss = images.new_zeros(())
+                if recipe.discriminator_weight:
+                    scores = self.score(self.discriminator, self.seen(images))
+                    loss = loss + recipe.discriminator_weight * generator_loss(scores)
                 if self.critic is not None:
                     loss = loss + recipe.critic_weight * self.critic.against(images)
+                if self.smaller is not None and self.match_weight:
+                    with self.engine.autocast():
+                        distance = self.smaller.distance(images, latents)
+                    matched.append(distance.detach())
+                    loss = loss + self.match_weight * distance
                 self.engine.backward(loss)
             losses.append(loss.detach())
+            fakes.append(images.detach())
         self.step_generator.step()
         self.step_generator.zero_grad()
         self.discriminator.requires_grad_(True)
-        return {"generator": torch.stack(losses).mean()}
+        terms = {"generator": torch.stack(losses).mean()}
+        return fakes, terms | ({"match": torch.stack(matched).mean()} if matched else {})
 
     def regularise_generator(self, count: int) -> dict[str, Tensor]:
         losses = []
@@ -275,19 +236,23 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         self.step_generator.zero_grad()
         return {"path": torch.stack(losses).mean(), "path_mean": self.path_length.mean.clone()}
 
-    def train_discriminator(self, photos: Tensor) -> dict[str, Tensor]:
-        losses, critic_losses, real_scores, fake_scores = [], [], [], []
-        parts = self.recipe.loop.parts
-        for latents, real in zip(self.latents(len(photos)).split(parts), photos.chunk(parts)):
-            with torch.no_grad():
-                fake, _ = self.painter(latents)
+    def train_discriminator(self, photos: Tensor, fakes: Sequence[Tensor]) -> dict[str, Tensor]:
+        """One step of all discriminators; `fakes` are a tensor for each part of the batch."""
+        reals, terms = photos.chunk(self.recipe.loop.parts), dict[str, Tensor]()
+        if self.critic is not None:
+            terms |= self.critic.train(reals, fakes)
+        if self.recipe.discriminator_weight:
+            terms |= self.train_plain_discriminator(reals, fakes)
+        return terms
+
+    def train_plain_discriminator(self, reals: Sequence[Tensor], fakes: Sequence[Tensor]) -> dict[str, Tensor]:
+        losses, real_scores, fake_scores = [], [], []
+        for real, fake in zip(reals, fakes, strict=True):
             with self.engine.accumulate(self.synced_discriminator):
                 both = torch.cat([self.seen(real), self.seen(fake)])
                 on_real, on_fake = self.score(self.fast_discriminator, both).chunk(2)
                 loss = discriminator_loss(on_real, on_fake)
                 self.engine.backward(loss)
-            if self.critic is not None:
-                critic_losses.append(self.critic.learn(real, fake))
             losses.append(loss.detach())
             real_scores.append(on_real.detach())
             fake_scores.append(on_fake.detach())
@@ -295,13 +260,10 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         self.step_discriminator.zero_grad()
         terms = {"discriminator": torch.stack(losses).mean()}
         terms |= {"real_score": torch.cat(real_scores).mean(), "fake_score": torch.cat(fake_scores).mean()}
-        if self.critic is not None:
-            self.critic.step()
-            terms["critic"] = torch.stack(critic_losses).mean()
         if self.recipe.augment.mode == "auto":
             p = self.adaptive.update(self.engine.gather(torch.cat(real_scores)))
             self.augment.p.fill_(p)
-            terms["augment_p"] = self.augment.p.to(photos.device, copy=True)
+            terms["augment_p"] = self.augment.p.to(reals[0].device, copy=True)
         return terms
 
     def regularise_discriminator(self, photos: Tensor) -> dict[str, Tensor]:
@@ -375,7 +337,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
     def export(self, name: str) -> Bundle:
         bundle = Bundle(name, self.recipe.data.domain, origin="trained with gradstyle train generator")
         bundle.put("generator", self.finished())
-        bundle.put("discriminator", self.discriminator)
+        bundle.put("discriminator", self.discriminator)  # learned or not: methods go on from it
         return bundle
 
     def state(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from .passes import place
 
 log = logging.getLogger(__name__)
 
-LOSS_FILES = ("teacher", "perceptual", "heads", "identity")  # inputs that hold a network to compare with
+LOSS_FILES = ("teacher", "features", "perceptual", "heads", "identity")  # inputs that hold a network to compare with
 EDIT_LENGTH = 0.7  # of a preview's edit: the part of the way from the mean code to a random one
 
 
