@@ -139,7 +139,9 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
             "average": self.average,
             "path_length": self.path_length,
         }
-        self.smaller = Smaller.open(setup.inputs, recipe.data.resolution, recipe.data.domain.crop, engine.device)
+        self.smaller: Smaller | None = None
+        if recipe.match_weight or recipe.critic_weight:
+            self.smaller = Smaller.open(setup.inputs, recipe.data.resolution, recipe.data.domain.crop, engine.device)
         self.critic: Critic | None = None
         if recipe.critic_weight:
             shape = CriticShape(recipe.data.resolution, recipe.critic_width, recipe.networks.group, recipe.critic_rate)
