@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from odd_files import portrait
 
 from gradstyle.photos import Face, Frame, Photo, align, face_at, find_faces, frame_of
-from gradstyle.photos.align import CELEBA, cut
+from gradstyle.photos.align import CELEBA, cut, inside
 from gradstyle.photos.portraits import astronaut
 
 FFHQ = SimpleNamespace(crop="ffhq", aspect=(1, 1))
@@ -68,6 +68,20 @@ def test_celeba_puts_eyes_and_mouth_where_its_photos_have_them(face: Face) -> No
     seen = frame_of(face.landmarks, "celeba").to_crop(face.landmarks, 128)
     points = np.stack([seen[36:42].mean(axis=0), seen[42:48].mean(axis=0), seen[48], seen[54]])
     assert np.abs((points + 0.5) / 128 - CELEBA).max() < 0.05  # a face that is no mean face
+
+
+def test_celebas_crop_lies_in_ffhqs_where_the_rules_say() -> None:
+    """Eyes and mouth where CelebA's crop has them, seen in the wider one, ask by FFHQ's rule for that one's square."""
+    left, top, right, bottom = inside("celeba", "ffhq")
+    points = np.array([left, top]) + CELEBA * np.array([right - left, bottom - top])
+    landmarks = np.zeros((68, 2))
+    landmarks[36:42], landmarks[42:48], landmarks[48], landmarks[54] = points
+    frame = frame_of(landmarks, "ffhq")
+    assert frame.side == pytest.approx(1, abs=0.05)  # of mean landmarks: the mean of all faces' squares is larger
+    assert frame.corner == pytest.approx([0, 0], abs=0.05)
+    assert inside("ffhq", "ffhq") == (0, 0, 1, 1)
+    with pytest.raises(ValueError, match="where a ffhq crop lies in a celeba one, only celeba in ffhq"):
+        inside("ffhq", "celeba")
 
 
 @pytest.mark.parametrize("crop", ["ffhq", "celeba"])
