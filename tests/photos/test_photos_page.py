@@ -18,7 +18,7 @@ from test_editor import bundle
 from gradstyle.bundles import Domain
 from gradstyle.cli import app
 from gradstyle.photos import framing, photo
-from gradstyle.photos.paste import PASTE
+from gradstyle.photos.carry import STEPS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "photos.md").read_text(encoding="utf-8")
 
@@ -54,5 +54,4 @@ def test_commands_and_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_its_figures_are_the_codes() -> None:
     assert f"more than {framing.MOST_PIXELS // 10**6} million pixels ({photo.MOST_FROM_CAMERAS // 10**6} from" in PAGE
-    went, stayed = PASTE.stays
-    assert f"from {went:.0%} down the structure went, from {stayed:.0%} up it stayed" in PAGE
+    assert f"rendered in {['no', 'one', 'two', 'three', 'four', 'five', 'six'][STEPS]} steps" in PAGE

@@ -53,11 +53,15 @@ def edited(
 # ---- the film of a whole run
 
 
-def test_a_film_comes_back_with_its_face_changed_and_its_sound(
-    e4e: Method[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def credulous(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn in these films is taken for a person, and what a tiny generator makes of it for a likeness."""
     monkeypatch.setattr("gradstyle.photos.carry.person_mask", lambda pixels: torch.ones(1, 1, *pixels.shape[:2]))
-    monkeypatch.setattr("gradstyle.photos.carry.CARRYING", Carrying(alike=(-3, -2)))  # of a tiny generator's noise
+    monkeypatch.setattr("gradstyle.photos.carry.CARRYING", Carrying(alike=(-3, -2)))
+
+
+@pytest.mark.usefixtures("credulous")
+def test_a_film_comes_back_with_its_face_changed_and_its_sound(e4e: Method[Any], tmp_path: Path) -> None:
     source = write(tmp_path / "a.mp4", frames=20, tone=True)
     report = edited(e4e, source, tmp_path / "b.mp4", quality=8)
     before, when_before = seen(source)
@@ -471,6 +475,7 @@ def test_shaking_landmarks_make_less_flicker(e4e: Method[Any], tmp_path: Path) -
     assert rough.flicker["smoothed"] > 1.3 * report.flicker["smoothed"]
 
 
+@pytest.mark.usefixtures("credulous")
 def test_frames_without_a_face_pass_and_an_edit_comes_and_goes(e4e: Method[Any], tmp_path: Path) -> None:
     source = write(tmp_path / "a.mp4", 36, lambda i: (160.0, 120.0, 80.0) if 10 <= i < 26 else None)
     report = edited(e4e, source, tmp_path / "b.mp4", quality=0)
