@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from .align import Aligned, Frame
 from .carry import Carry, put_carried
 from .faces import Face, Points
+from .motion import step_between
 from .outline import hull
 from .photo import Photo
 
@@ -99,8 +100,8 @@ def change_of(photo: Photo, aligned: Aligned, before: Tensor, after: Tensor, how
     working = max(side, 256)
     change, itself, moved = (_enlarged(x, working) for x in (after - before, itself, moved))
     moved = moved.clamp(0, 1)
-    known = 1 - _step(_blurred(missing.square().mean(1, True), how.window * side).sqrt(), *how.trust)
-    seen = _step(_seen(after - before), *how.grows)
+    known = 1 - step_between(_blurred(missing.square().mean(1, True), how.window * side).sqrt(), *how.trust)
+    seen = step_between(_seen(after - before), *how.grows)
     seen, known = (_enlarged(x, working).clamp(0, 1) for x in (seen, known))
     mask = mask_of(photo, aligned, seen, known, how)
     add = mask * ((1 - moved) * change + moved * itself.clamp(0, 255))
@@ -116,7 +117,7 @@ def moved_of(before: Tensor, after: Tensor, how: Paste) -> Tensor:
 
     old, new = before - _blurred(before, deviation), after - _blurred(after, deviation)
     share = (around(old * new) + how.noise**2) / (around(old.square()) + how.noise**2)
-    return 1 - _step(share, *how.stays)
+    return 1 - step_between(share, *how.stays)
 
 
 def mask_of(photo: Photo, aligned: Aligned, seen: Tensor, known: Tensor, how: Paste) -> Tensor:
@@ -209,7 +210,7 @@ def _ramp(side: int, part: slice, width: float, at_start: bool, at_end: bool) ->
     distance = torch.minimum(
         from_start if at_start else torch.full((side,), torch.inf), to_end if at_end else torch.full((side,), torch.inf)
     )
-    return _step(torch.where((from_start > 0) & (to_end > 0), distance, 0.0), 0.5, 0.5 + width)
+    return step_between(torch.where((from_start > 0) & (to_end > 0), distance, 0.0), 0.5, 0.5 + width)
 
 
 def _goes_on(photo: Photo, frame: Frame, rows: slice, columns: slice, side: int) -> list[tuple[bool, bool]]:
@@ -242,12 +243,6 @@ def _bounds(frame: Frame, mask: Tensor, width: int, height: int) -> tuple[int, i
     )
     (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
     return max(0, int(left)), max(0, int(top)), min(width, int(right)), min(height, int(bottom))
-
-
-def _step(x: Tensor, low: float, high: float) -> Tensor:
-    """0 below `low`, 1 above `high`, and smooth between them."""
-    t = ((x - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def _blurred(x: Tensor, deviation: float) -> Tensor:
