@@ -1,7 +1,8 @@
 """Photos in and out: any picture file, its faces, their crops, and the edit pasted back into the whole."""
 
 from .align import Aligned, Frame, align, aligned_by, frame_of
-from .carry import Carrier, Carry, legs_of, put_carried
+from .carried import Carry, put_carried
+from .carry import Carrier, legs_of
 from .faces import Face, face_at, find_faces
 from .mediapipe import person_mask
 from .motion import Motion, motion_along

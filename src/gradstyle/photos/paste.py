@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .align import Aligned, Frame
-from .carry import Carry, put_carried
+from .carried import Carry, put_carried
 from .faces import Face, Points
 from .motion import step_between
 from .outline import hull
