@@ -148,9 +148,9 @@ def area_of(offset: Tensor) -> Tensor:
     return (1 + across[:, :1]) * (1 + down[:, 1:]) - across[:, 1:] * down[:, :1]
 
 
-def blurred(x: Tensor, deviation: float) -> Tensor:
-    """Gaussian, with edges repeated."""
-    reach = min(max(1, ceil(2.5 * deviation)), min(x.shape[-2:]) - 1)
+def blurred(x: Tensor, deviation: float, deviations: float = 2.5) -> Tensor:
+    """Gaussian, with edges repeated; it reaches so many deviations far, and never beyond a picture's side."""
+    reach = min(max(1, ceil(deviations * deviation)), min(x.shape[-2:]) - 1)
     place = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
     kernel = torch.exp(-0.5 * (place / max(deviation, 1e-3)) ** 2)
     kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)

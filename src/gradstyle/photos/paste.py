@@ -18,6 +18,7 @@ none to begin with, on a cheek, none can be stale, and the change is added.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from typing import Literal, get_args
 from weakref import WeakKeyDictionary
@@ -30,7 +31,7 @@ from torch.nn import functional as F
 from .align import Aligned, Frame
 from .carried import Carry, put_carried
 from .faces import Face, Points
-from .motion import step_between
+from .motion import blurred, step_between
 from .outline import hull
 from .photo import Photo
 
@@ -60,6 +61,7 @@ class Paste:
 
 
 PASTE = Paste()
+_blurred = partial(blurred, deviations=3.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,18 +245,6 @@ def _bounds(frame: Frame, mask: Tensor, width: int, height: int) -> tuple[int, i
     )
     (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
     return max(0, int(left)), max(0, int(top)), min(width, int(right)), min(height, int(bottom))
-
-
-def _blurred(x: Tensor, deviation: float) -> Tensor:
-    """Gaussian, with edges repeated."""
-    reach = max(1, ceil(3 * deviation))
-    place = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (place / max(deviation, 1e-3)) ** 2)
-    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)
-    for axis in ((0, 0, reach, reach), (reach, reach, 0, 0)):
-        shaped = kernel[..., None] if axis[2] else kernel[:, :, None]
-        x = F.conv2d(F.pad(x, axis, "replicate"), shaped, groups=x.shape[1])
-    return x
 
 
 def _enlarged(x: Tensor, side: int) -> Tensor:
