@@ -16,7 +16,7 @@ from torch import Tensor
 from .bundles import Bundle
 from .edits import Edit, Edits, combine
 from .methods import Inversion, Method
-from .photos import Aligned, Carrier, Carry, Face, Paste, Photo, align, legs_of, paste, put, to_image, to_photo
+from .photos import Aligned, Carrier, Carry, Face, Paste, Photo, align, paste, put, to_image, to_photo
 
 if TYPE_CHECKING:
     from .photos.video import Options, Report, Tell
@@ -110,7 +110,7 @@ class Editor:
     @torch.inference_mode()
     def carry(self, carrier: Carrier, inversion: Inversion, edits: Wanted) -> Carry | None:
         """How edits carry the photo: `put(photo.pixels, crop.frame, carry)` does it. None where nothing changes."""
-        return carrier.along(legs_of(lambda entries: self.render_each(inversion, entries), self.find(edits)))
+        return carrier.edited(lambda entries: self.render_each(inversion, entries), self.find(edits))
 
     def draw(self, photo: Photo, edits: Wanted = (), face: Which = "largest", aligned: bool = False) -> Photo:
         """What the generator draws of a face, edited, at its own size; without edits the reconstruction."""

@@ -117,7 +117,7 @@ def test_looks_are_drawn_before_poses_and_all_in_one_batch() -> None:
         return torch.arange(len(entries), dtype=torch.float32)[:, None, None, None]
 
     smile, yaw = Edit("smile", torch.ones(1, 4)), Edit("yaw", torch.full((1, 4), 10.0), turns=True)
-    look, pose = legs_of(render, [yaw, smile, 0 * smile], steps=2)
+    look, pose = legs_of(render, [yaw, smile, 0 * smile], steps=2, turning=2)
     (entries,) = batches
     totals = [0.0 if entry is None or entry.w is None else float(entry.w[0, 0]) for entry in entries]
     assert totals == [0, 0.5, 1, 6, 11]
@@ -169,6 +169,18 @@ def test_a_look_leaves_all_but_the_person_alone(editor: Editor, portrait: Photo)
     assert (changed & outside).sum() <= 0.005 * outside.sum()
 
 
+@pytest.mark.parametrize("amount", [-1.5, 1.5])
+def test_a_mouth_moves_in_the_eyes_of_a_mesh_and_keeps_the_photos_detail(
+    editor: Editor, portrait: Photo, amount: float
+) -> None:
+    from gradstyle.evaluation.mesh import mouth_curve
+
+    out = editor.edit(portrait, {"smile": amount})
+    before, after = portrait.faces[0].mesh, out.faces[0].mesh
+    assert before is not None and after is not None
+    assert (mouth_curve(after) - mouth_curve(before)) * amount > 0.05 * abs(amount)
+
+
 def test_heads_turn_in_the_eyes_of_a_mesh(editor: Editor, portrait: Photo) -> None:
     from gradstyle.evaluation.mesh import head_turn
 
@@ -177,4 +189,4 @@ def test_heads_turn_in_the_eyes_of_a_mesh(editor: Editor, portrait: Photo) -> No
     ends = [replace(editor.edit(portrait, {"yaw": amount})).faces[0].mesh for amount in (-1.5, 1.5)]
     assert ends[0] is not None and ends[1] is not None
     left, ahead, right = (head_turn(mesh)[0] for mesh in (ends[0], before, ends[1]))
-    assert min(abs(left - ahead), abs(right - ahead)) > 8 and (left - ahead) * (right - ahead) < 0
+    assert min(abs(left - ahead), abs(right - ahead)) > 12 and (left - ahead) * (right - ahead) < 0

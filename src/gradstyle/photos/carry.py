@@ -25,7 +25,10 @@ from torch.nn import functional as F
 from ..edits import Edit, Edits, combine
 from .align import Aligned, Frame, cut
 from .carried import MARGIN, Carry, reaching
+from .faces import SURE, Face, Points, face_at
+from .features import Features
 from .framing import Pixels
+from .head import STEADY, Head, Likeness
 from .mediapipe import person_mask
 from .motion import Motion, blurred, flow, motion_along, sampled, step_between
 from .outline import face_outline
@@ -33,6 +36,8 @@ from .photo import Photo
 
 WORKING = 120  # pixels of the crop's side at which motion and tone are found, for generators of up to 64 px
 STEPS = 6  # renderings on the way of an edit: neighbours differ by a pixel or two
+HEAD = 128  # pixels of crop and margin at which the motion of a head is found
+EDGE = 0.01  # of a photo's sides: what lies there stays
 LOOKED_AT = 384  # pixels of a crop's side that are enough to find motion, person and wall in it
 
 
@@ -48,7 +53,7 @@ class Carrying:
     light: float = 0.15  # deviation: what changes more slowly than that over a face is light, and no edit's meaning
     colour: float = 0.07  # deviation of the neighbourhood whose colours new parts take
     spread: tuple[float, ...] = (0.25, 0.125, 0.062, 0.031, 0.016)  # deviations over which motion goes on beyond a face
-    turning: tuple[float, ...] = (0.3, 0.15, 0.075, 0.04)  # of a pose: a head is rigid, and larger than its face
+    turning: tuple[float, ...] = (0.3, 0.15, 0.075, 0.04)  # of a pose, where no mesh tells of the head
     still: tuple[float, float] = (0.0006, 0.002)  # motion below the first is none, above the second is all
     wall: float = 0.02  # by which the person is dilated: beyond it nothing changes but in poses
 
@@ -60,26 +65,36 @@ CARRYING = Carrying()
 class Leg:
     """A part of an edit: the renderings on its way, and how it acts."""
 
-    path: Tensor  # [K + 1, 3, S, S] in [−1, 1], from what was there before
+    path: Tensor  # [K + 1, 3, S, S] in [−1, 1], from what was there before to what is to be
     turns: bool = False  # a pose: the head moves, its look does not change
     footprint: Tensor | None = None  # [F, F] in 0 … 1: where in the crop the edit acts; none: all over the face
 
 
-def legs_of(render: Callable[[Sequence[Edits]], Tensor], edits: Edits, steps: int = STEPS) -> list[Leg]:
+def legs_of(
+    render: Callable[[Sequence[Edits]], Tensor], edits: Edits, steps: int = STEPS, turning: int = STEPS
+) -> list[Leg]:
     """The legs of some edits: first what changes a face's look, then what turns it.
 
     `render` gives a picture [entries, 3, S, S] for each entry of a list of edits; all are drawn in one batch.
+    `steps` are on the way of a look, `turning` on that of a pose.
     """
     every = [edit for edit in ([edits] if isinstance(edits, Edit) else edits) if edit]
     look = combine([edit for edit in every if not edit.turns])
     pose = combine([edit for edit in every if edit.turns])
-    parts = [step / steps for step in range(1, steps + 1)]
     entries: list[Edits] = [()]
-    entries += [part * look for part in parts] if look else []
-    entries += [[*([look] if look else []), part * pose] for part in parts] if pose else []
+    entries += [step / steps * look for step in range(1, steps + 1)] if look else []
+    entries += [[*([look] if look else []), step / turning * pose] for step in range(1, turning + 1)] if pose else []
     drawn = render(entries)
     legs = [Leg(drawn[: steps + 1], footprint=look.footprint)] if look else []
-    return [*legs, Leg(drawn[-steps - 1 :], turns=True)] if pose else legs
+    return [*legs, Leg(drawn[-turning - 1 :], turns=True)] if pose else legs
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What an edit makes of a face's mesh."""
+
+    motion: Motion  # of crop and margin
+    features: Features | None = None  # in the crop; none of a turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +109,8 @@ class Carrier:
     wall: Tensor  # [1, 3, whole, whole]
     registration: Tensor  # [1, 2, side, side]: where each place of the photo is in the rendering, less where it is
     alike: Tensor  # [1, 1, side, side]: how surely the rendering shows what the photo shows
+    landmarks: Points | None = None  # of the face, in the crop
+    head: Head | None = None  # in crop and margin; none without a mesh
 
     @classmethod
     def of(cls, photo: Photo, aligned: Aligned, plain: Tensor, how: Carrying | None = None) -> Carrier:
@@ -105,15 +122,18 @@ class Carrier:
         around = reaching(frame)
         crop, rendering = _levels(cut(pixels, frame, side)), _rendering(plain[None], side)
         person, face = torch.ones(1, 1, whole, whole), torch.ones(1, 1, side, side)
+        landmarks, head = None, None
         if aligned.face is not None:  # without one, everything may move
             person = F.interpolate(person_mask(cut(pixels, around, 256)), (whole, whole), mode="bilinear")
-            face = face_outline(aligned.frame.to_crop(aligned.face.landmarks, side), side)
+            landmarks = aligned.frame.to_crop(aligned.face.landmarks, side)
+            face = face_outline(landmarks, side)
+            head = _head(photo, aligned.face, reaching(aligned.frame), person)
         wall = continued(_levels(cut(pixels, around, whole)), 1 - person)
         registration = flow(
             _plainly(crop), _plainly(rendering), levels=4, rounds=5, flat=30.0, weight=_inside(person, side) + 0.05
         )
         alike = _likeness(crop, sampled(rendering, registration), how)
-        return cls(how, crop, rendering, face, person, wall, registration, alike)
+        return cls(how, crop, rendering, face, person, wall, registration, alike, landmarks, head)
 
     @property
     def side(self) -> int:
@@ -123,6 +143,10 @@ class Carrier:
     @property
     def margin(self) -> int:
         return (self.person.shape[-1] - self.side) // 2
+
+    def edited(self, render: Callable[[Sequence[Edits]], Tensor], edits: Edits) -> Carry | None:
+        """What edits make of the photo, of which `render` gives the pictures as `legs_of` wants them."""
+        return self.along(legs_of(render, edits, turning=STEPS if self.head is None else 1))  # ends tell of a turn
 
     def along(self, legs: Sequence[Leg]) -> Carry | None:
         """What the legs of an edit make of the photo, one after the other; none where nothing changes."""
@@ -136,26 +160,33 @@ class Carrier:
 
     def _leg(self, leg: Leg) -> Carry:
         how, side = self.how, self.side
+        change = self._change(leg)
+        nothing, all_ = torch.zeros_like(self.wall), torch.ones_like(self.person)
+        if leg.turns and change is not None:
+            # The outline of a head stays, and the wall gives way where it does not: no layer of its own.
+            return Carry(change.motion.resized(self.person.shape[-1]), nothing, nothing, all_, all_, self.wall)
         path = _rendering(leg.path, side)
         before, after = path[:1], path[-1:]
         found = motion_along(path / 127.5 - 1)
-        moved = self._in_the_photo(found.offset)
-        # Motion is read where the photo shows a face that the rendering knows, and goes on beyond it.
-        sure = sampled(self.face * (self.alike + 0.05), moved)
         acts = self._acts(leg.footprint)
-        spread = self._spread(moved, sure, how.turning if leg.turns else how.spread)
+        if change is not None:
+            spread = change.motion.resized(self.person.shape[-1]).offset * (self.person.shape[-1] / side)
+        else:
+            moved = self._in_the_photo(found.offset)
+            # Motion is read where the photo shows a face that the rendering knows, and goes on beyond it.
+            sure = sampled(self.face * (self.alike + 0.05), moved)
+            spread = self._spread(moved, sure, how.turning if leg.turns else how.spread)
         if not leg.turns:
             spread = spread * self._outer(blurred(step_between(acts, 0.03, 0.15), 0.05 * side))
             spread = spread * step_between(blurred(self.person, how.wall * side), 0.25, 0.55)
         spread = spread * step_between(spread.norm(dim=1, keepdim=True), *how.still)
         motion = Motion(spread * side / self.person.shape[-1], torch.ones_like(spread[:, :1]))
-        nothing = torch.zeros_like(self.wall)
         if leg.turns:
-            return Carry(motion, nothing, nothing, torch.ones_like(self.person), self.person, self.wall)
+            return Carry(motion, nothing, nothing, all_, self.person, self.wall)
         offset = _inside(spread, side)
         here = sampled(self.registration, offset)  # of each place of the edited photo, in the edited rendering
         new = sampled(after, here)
-        old = sampled(before, offset + here)
+        old = sampled(before, here + sampled(found.offset, here))
         photo = sampled(self.photo, offset)
         alike = _likeness(photo, old, how)
         face = blurred(sampled(self.face, offset), 0.02 * side)
@@ -167,12 +198,37 @@ class Carrier:
             tone = tone - blurred(tone * weight, how.light * side) / blurred(weight, how.light * side)
         tone = tone * face * blurred(alike, 0.012 * side) * acts * self._edge()
         shown = 1 - self._edge() * (1 - blurred(shown, 0.008 * side))
+        features = change and change.features
+        if features:  # lips that move take their colours along, and what opens between them is new
+            tone = tone * (1 - torch.maximum(features.lips, features.eyes))
+            shown = torch.lerp(shown, 1 - features.opened, torch.maximum(features.lips, features.opened))
         missing = photo + tone - new
         fresh = new + blurred(missing * shown, how.colour * side) / (blurred(shown, how.colour * side) + 1e-3)
+        if features:
+            skin = (photo * face).sum(dim=(2, 3), keepdim=True) / face.sum().clamp_min(1)
+            fresh = torch.lerp(fresh, features.teeth_beside(new, skin), features.opened)
         maps = (self._outer(tone), self._outer(fresh), self._outer(shown))
         return Carry(motion, *maps, self.person, self.wall)
 
     # ---- parts
+
+    def _change(self, leg: Leg) -> Change | None:
+        """What becomes of the face's mesh; none where no mesh is found in the photo or the renderings."""
+        if self.head is None or self.landmarks is None:
+            return None
+        ends = [_pixels(_rendering(end, self.side)) for end in (leg.path[:1], leg.path[-1:])]
+        before, after = (face_at(end, self.landmarks) for end in ends)
+        if before.mesh is None or after.mesh is None or min(before.score, after.score) < SURE:
+            return None
+        head = self.head
+        if leg.turns:
+            return Change(head.turned(Likeness.between(before.mesh, after.mesh).rotation))
+        steady = Likeness.between(after.mesh[STEADY], before.mesh[STEADY])(after.mesh)
+        there = Likeness.between(before.mesh, head.mesh)
+        steps = there(steady) - there(before.mesh)
+        grown = (self.side + 2 * self.margin) / HEAD
+        mesh, moved = ((x + 0.5) * grown - 0.5 - self.margin for x in (head.mesh, head.mesh + steps))
+        return Change(head.moved(steps), Features.of(mesh, moved, self.side))
 
     def _in_the_photo(self, offset: Tensor) -> Tensor:
         """A motion of renderings as one of the photo, which lies a little beside its rendering.
@@ -255,6 +311,18 @@ def _after(first: Carry, then: Carry) -> Carry:
     return Carry(first.motion.then(then.motion), along(first.tone) + then.tone, fresh, shown, then.person, then.wall)
 
 
+def _head(photo: Photo, face: Face, around: Frame, person: Tensor) -> Head | None:
+    """A face's head under a frame; what lies beside it may move as far as the person and the photo reach."""
+    if face.mesh is None:
+        return None
+    mesh = np.c_[around.to_crop(face.mesh[:, :2], HEAD), face.mesh[:, 2] * HEAD / around.side]
+    place = np.stack(np.meshgrid(*[np.arange(HEAD, dtype=np.float64)] * 2), axis=-1).reshape(-1, 2)
+    at = around.to_photo(place, HEAD) / np.array(photo.size)
+    inside = ((at > EDGE) & (at < 1 - EDGE)).all(axis=1).reshape(1, 1, HEAD, HEAD)
+    free = F.interpolate(person, (HEAD, HEAD), mode="bilinear") > 0.7
+    return Head.of(mesh, (free & torch.from_numpy(inside)).float())
+
+
 def _reduced(pixels: Pixels, frame: Frame) -> tuple[Pixels, Frame]:
     """A photo and a frame in it, reduced to what is looked at: the frame of a large one is cut several times."""
     factor = int(frame.side // LOOKED_AT)
@@ -266,6 +334,10 @@ def _reduced(pixels: Pixels, frame: Frame) -> tuple[Pixels, Frame]:
 
 def _levels(pixels: Pixels) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float()
+
+
+def _pixels(levels: Tensor) -> Pixels:
+    return np.ascontiguousarray(levels[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
 
 
 def _rendering(images: Tensor, side: int) -> Tensor:

@@ -19,7 +19,7 @@ from ...edits import Edits, combine
 from ...methods import Inversion, Method
 from ...stylegan2 import Codes
 from ..align import Aligned, Frame, HasCrop, align, aligned_by, frame_of
-from ..carry import Carrier, legs_of
+from ..carry import Carrier
 from ..faces import Face, Pixels
 from ..paste import put
 from ..photo import Photo
@@ -208,7 +208,7 @@ class Painter:
         def render(entries: Sequence[Edits]) -> Tensor:
             return self.method.render_each(inversion, entries).clamp(-1, 1)
 
-        carry = Carrier.of(photo, crop, render([()])[0]).along(legs_of(render, self.edits))
+        carry = Carrier.of(photo, crop, render([()])[0]).edited(render, self.edits)
         return photo if carry is None else replace(photo, pixels=put(photo.pixels, crop.frame, carry))
 
     def _batch(self, crops: list[Aligned]) -> Tensor:
