@@ -28,6 +28,7 @@ class Edit:
     generator: str = ""  # fingerprint; empty: of a generator not yet known
     turns: bool = False  # a pose: it moves the head, and changes nothing else
     footprint: Tensor | None = None  # [F, F] in 0 … 1: where in the crop it acts; none: nobody has measured
+    hair: bool = False  # the colour of hair: it changes nothing else
 
     def __post_init__(self) -> None:
         if self.w is None and self.s is None:
@@ -67,6 +68,7 @@ class Edit:
             self.generator or other.generator,
             self.turns and other.turns,
             _both_footprints(self.footprint, other.footprint),
+            self.hair and other.hair,
         )
 
     def __sub__(self, other: Edit) -> Edit:

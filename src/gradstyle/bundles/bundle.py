@@ -43,7 +43,7 @@ CONFIGS: dict[str, type] = {
 }
 BUNDLED = Path(__file__).parent / "bundled"  # what comes with the package
 PARTS = [*CONFIGS, "edits"]
-POSES = "pose"  # the group of sliders that turn heads
+POSES, HAIR = "pose", "hair colour"  # the groups of sliders that turn heads, and of those that colour hair
 FOOTPRINT = 32  # places along the side of an edit's footprint
 
 
@@ -152,7 +152,8 @@ class Bundle:
 
         def edit(name: str) -> Edit:
             w, s, footprint = (state.get(f"{name}/{axis}") for axis in ("w", "s", "footprint"))
-            return Edit(name, w, s, self.fingerprint, name in sliders and sliders[name].group == POSES, footprint)
+            group = sliders[name].group if name in sliders else ""
+            return Edit(name, w, s, self.fingerprint, group == POSES, footprint, group == HAIR)
 
         return {name: edit(name) for name in names}
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..bundles import Bundle, Slider
+from ..bundles.bundle import HAIR
 from ..edits import Edit
 from ..stylegan2 import Generator
 from . import bench as benches
@@ -305,6 +306,7 @@ def group_of(attribute: str) -> str:
     if name in POSE:
         return "pose"
     for group, words in {
+        HAIR: ("blond", "black_hair", "brown_hair", "gray_hair"),
         "hair": ("hair", "bald", "bangs"),
         "beard": ("beard", "goatee", "mustache", "sideburns", "shadow"),
         "things": ("glasses", "hat", "earrings", "necklace", "necktie", "lipstick", "makeup"),

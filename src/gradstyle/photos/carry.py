@@ -6,14 +6,17 @@ difference is added, and only what was not to be seen before comes from the gene
 
     photo ── registered ── G(w) ══ motion ══ G(w') ── registered ── edited photo
 
-All of it is found on the crop, and goes on beyond it, dying out, over head and hair. A person is a layer of their
-own: they move before a wall that stays, and what comes free behind them goes on as the wall beside it does.
+Where a face's mesh is found in photo and renderings, motion is what the mesh says of it (`head.py`): a pose turns the
+head as a body, a look moves its features. Elsewhere it is the flow between renderings (`motion.py`). The colour of hair
+is not drawn but shifted (`hair.py`). All of it goes on beyond the crop, dying out, over head and hair. A person who
+changes their look is a layer of their own: they move before a wall that stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, log2
 
 import numpy as np
@@ -28,6 +31,7 @@ from .carried import MARGIN, Carry, reaching
 from .faces import SURE, Face, Points, face_at
 from .features import Features
 from .framing import Pixels
+from .hair import hair_matte, recoloured
 from .head import STEADY, Head, Likeness
 from .mediapipe import person_mask
 from .motion import Motion, blurred, flow, motion_along, sampled, step_between
@@ -67,26 +71,44 @@ class Leg:
 
     path: Tensor  # [K + 1, 3, S, S] in [−1, 1], from what was there before to what is to be
     turns: bool = False  # a pose: the head moves, its look does not change
+    hair: bool = False  # the colour of hair changes, and nothing else
     footprint: Tensor | None = None  # [F, F] in 0 … 1: where in the crop the edit acts; none: all over the face
 
 
 def legs_of(
     render: Callable[[Sequence[Edits]], Tensor], edits: Edits, steps: int = STEPS, turning: int = STEPS
 ) -> list[Leg]:
-    """The legs of some edits: first what changes a face's look, then what turns it.
+    """The legs of some edits: first what colours hair, then what changes a face's look, then what turns it.
 
     `render` gives a picture [entries, 3, S, S] for each entry of a list of edits; all are drawn in one batch.
     `steps` are on the way of a look, `turning` on that of a pose.
     """
     every = [edit for edit in ([edits] if isinstance(edits, Edit) else edits) if edit]
-    look = combine([edit for edit in every if not edit.turns])
+    hair = combine([edit for edit in every if edit.hair])
+    look = combine([edit for edit in every if not edit.turns and not edit.hair])
     pose = combine([edit for edit in every if edit.turns])
     entries: list[Edits] = [()]
-    entries += [step / steps * look for step in range(1, steps + 1)] if look else []
-    entries += [[*([look] if look else []), step / turning * pose] for step in range(1, turning + 1)] if pose else []
+    legs: list[Callable[[Tensor], Leg]] = []
+
+    def way(edit: Edit, parts: int, before: Sequence[Edit] = ()) -> list[int]:
+        """Where the renderings on an edit's way stand among all."""
+        first = len(entries)
+        entries.extend([*before, step / parts * edit] for step in range(1, parts + 1))
+        return list(range(first, first + parts))
+
+    if hair:
+        ends = [0, *way(hair, 1)]
+        legs.append(lambda drawn: Leg(drawn[ends], hair=True))
+    last = 0
+    if look:
+        looks = [0, *way(look, steps)]
+        last = looks[-1]
+        legs.append(lambda drawn: Leg(drawn[looks], footprint=look.footprint))
+    if pose:
+        turns = [last, *way(pose, turning, [look] if look else [])]
+        legs.append(lambda drawn: Leg(drawn[turns], turns=True))
     drawn = render(entries)
-    legs = [Leg(drawn[: steps + 1], footprint=look.footprint)] if look else []
-    return [*legs, Leg(drawn[-turning - 1 :], turns=True)] if pose else legs
+    return [leg(drawn) for leg in legs]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +133,7 @@ class Carrier:
     alike: Tensor  # [1, 1, side, side]: how surely the rendering shows what the photo shows
     landmarks: Points | None = None  # of the face, in the crop
     head: Head | None = None  # in crop and margin; none without a mesh
+    around: Tensor | None = None  # crop and margin, [1, 3, whole, whole]
 
     @classmethod
     def of(cls, photo: Photo, aligned: Aligned, plain: Tensor, how: Carrying | None = None) -> Carrier:
@@ -128,12 +151,13 @@ class Carrier:
             landmarks = aligned.frame.to_crop(aligned.face.landmarks, side)
             face = face_outline(landmarks, side)
             head = _head(photo, aligned.face, reaching(aligned.frame), person)
-        wall = continued(_levels(cut(pixels, around, whole)), 1 - person)
+        wider = _levels(cut(pixels, around, whole))
+        wall = continued(wider, 1 - person)
         registration = flow(
             _plainly(crop), _plainly(rendering), levels=4, rounds=5, flat=30.0, weight=_inside(person, side) + 0.05
         )
         alike = _likeness(crop, sampled(rendering, registration), how)
-        return cls(how, crop, rendering, face, person, wall, registration, alike, landmarks, head)
+        return cls(how, crop, rendering, face, person, wall, registration, alike, landmarks, head, wider)
 
     @property
     def side(self) -> int:
@@ -160,6 +184,8 @@ class Carrier:
 
     def _leg(self, leg: Leg) -> Carry:
         how, side = self.how, self.side
+        if leg.hair:
+            return self._coloured(leg)
         change = self._change(leg)
         nothing, all_ = torch.zeros_like(self.wall), torch.ones_like(self.person)
         if leg.turns and change is not None:
@@ -211,6 +237,22 @@ class Carrier:
         return Carry(motion, *maps, self.person, self.wall)
 
     # ---- parts
+
+    @cached_property
+    def hair(self) -> Tensor:
+        """Where hair is, in crop and margin [1, 1, whole, whole]; nowhere without a mesh."""
+        if self.head is None or self.around is None:
+            return torch.zeros_like(self.person)
+        mesh = (self.head.mesh + 0.5) * (self.person.shape[-1] / HEAD) - 0.5
+        return hair_matte(self.around, self.person, mesh)
+
+    def _coloured(self, leg: Leg) -> Carry:
+        """Hair of another colour, all that the photo shows."""
+        before, after = (sampled(_rendering(x, self.side), self.registration) for x in (leg.path[:1], leg.path[-1:]))
+        still, all_ = Motion.none(1, self.person.shape[-1]), torch.ones_like(self.person)
+        around = self.wall if self.around is None else self.around
+        tone = recoloured(around, self.hair, before, after, _inside(self.hair, self.side) * self.alike)
+        return Carry(still, tone, torch.zeros_like(tone), all_, self.person, self.wall)
 
     def _change(self, leg: Leg) -> Change | None:
         """What becomes of the face's mesh; none where no mesh is found in the photo or the renderings."""
