@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from .align import Frame
 from .framing import Pixels
-from .motion import Motion, blurred, step_between
+from .motion import Motion, blurred, lengths, step_between
 
 MARGIN = 0.3  # of the crop's side that is added on each side of it: what an edit may move there
 REGAIN = 0.18  # of fine detail: as much as sampling between pixels loses of it
@@ -42,7 +42,7 @@ def put_carried(pixels: Pixels, frame: Frame, carry: Carry) -> Pixels:
     maps = torch.cat(
         [carry.motion.offset, carry.tone, carry.fresh, carry.shown, carry.person, carry.wall], dim=1
     )  # [1, 13, S, S]
-    reach = blurred(carry.motion.offset.norm(dim=1, keepdim=True), 2.0)
+    reach = blurred(lengths(carry.motion.offset), 2.0)
     changed = (reach * around.side > 0.02) | (carry.tone.abs().amax(1, True) > 0.2) | (carry.shown < 0.999)
     out, (height, width) = pixels.copy(), pixels.shape[:2]
     left, top, right, bottom = _bounds(around, changed[0, 0], width, height)

@@ -34,7 +34,7 @@ from .framing import Pixels
 from .hair import hair_matte, recoloured
 from .head import STEADY, Head, Likeness
 from .mediapipe import person_mask
-from .motion import Motion, blurred, flow, motion_along, sampled, step_between
+from .motion import Motion, blurred, flow, lengths, motion_along, sampled, step_between
 from .outline import face_outline
 from .photo import Photo
 
@@ -205,7 +205,7 @@ class Carrier:
         if not leg.turns:
             spread = spread * self._outer(blurred(step_between(acts, 0.03, 0.15), 0.05 * side))
             spread = spread * step_between(blurred(self.person, how.wall * side), 0.25, 0.55)
-        spread = spread * step_between(spread.norm(dim=1, keepdim=True), *how.still)
+        spread = spread * step_between(lengths(spread), *how.still)
         motion = Motion(spread * side / self.person.shape[-1], torch.ones_like(spread[:, :1]))
         if leg.turns:
             return Carry(motion, nothing, nothing, all_, self.person, self.wall)
@@ -256,10 +256,9 @@ class Carrier:
 
     def _change(self, leg: Leg) -> Change | None:
         """What becomes of the face's mesh; none where no mesh is found in the photo or the renderings."""
-        if self.head is None or self.landmarks is None:
+        if self.head is None:
             return None
-        ends = [_pixels(_rendering(end, self.side)) for end in (leg.path[:1], leg.path[-1:])]
-        before, after = (face_at(end, self.landmarks) for end in ends)
+        before, after = self._face_in(leg.path[:1]), self._face_in(leg.path[-1:])
         if before.mesh is None or after.mesh is None or min(before.score, after.score) < SURE:
             return None
         head = self.head
@@ -271,6 +270,19 @@ class Carrier:
         grown = (self.side + 2 * self.margin) / HEAD
         mesh, moved = ((x + 0.5) * grown - 0.5 - self.margin for x in (head.mesh, head.mesh + steps))
         return Change(head.moved(steps), Features.of(mesh, moved, self.side))
+
+    def _face_in(self, image: Tensor) -> Face:
+        """The face in a rendering [1, 3, S, S] in [−1, 1]; that in the plain one is looked for once."""
+        levels = _rendering(image, self.side)
+        return self._plain_face if torch.equal(levels, self.plain) else self._found(levels)
+
+    @cached_property
+    def _plain_face(self) -> Face:
+        return self._found(self.plain)
+
+    def _found(self, levels: Tensor) -> Face:
+        assert self.landmarks is not None
+        return face_at(_pixels(levels), self.landmarks)
 
     def _in_the_photo(self, offset: Tensor) -> Tensor:
         """A motion of renderings as one of the photo, which lies a little beside its rendering.

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .faces import Points
-from .motion import Motion, blurred, step_between
+from .motion import Motion, blurred, lengths, step_between
 from .outline import hull
 
 TEMPLES = [234, 454]  # where a face ends before the ears, the left one in the picture first
@@ -104,7 +104,7 @@ class Head:
         """The picture's motion as the mesh's points go by `steps` [468, 3] pixels."""
         forth = continued(self._spread(steps[:, :2]) / self.side, self.face, self.free)
         forth = blurred(forth, SMOOTH * self.side)
-        forth = forth * step_between(forth.norm(dim=1, keepdim=True), *STILL)
+        forth = forth * step_between(lengths(forth), *STILL)
         return Motion(looked_up(forth, self.depth), torch.ones_like(self.face))
 
     def _spread(self, values: Points) -> Tensor:

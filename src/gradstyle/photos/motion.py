@@ -116,7 +116,7 @@ def flow(
             xx, xy, yy, xt, yt = sums.unbind(dim=1)
             xx, yy = xx + flat, yy + flat
             pixels = torch.stack([yy * xt - xy * yt, xx * yt - xy * xt], dim=1) / (xx * yy - xy * xy)[:, None]
-            pixels = pixels / (1 + pixels.norm(dim=1, keepdim=True) / 2)  # no round jumps
+            pixels = pixels / (1 + lengths(pixels) / 2)  # no round jumps
             offset = offset + pixels / side
             known = (xx + yy - 2 * flat)[:, None]
             known = known / (known + 6 * flat) + 0.02
@@ -134,6 +134,11 @@ def sampled(x: Tensor, offset: Tensor, mode: str = "bilinear", padding: str = "b
     columns = (torch.arange(width, dtype=offset.dtype, device=offset.device) + 0.5) / width
     grid = torch.stack([columns[None, None, :] + offset[:, 0], rows[None, :, None] + offset[:, 1]], dim=-1) * 2 - 1
     return F.grid_sample(x.expand(len(offset), -1, -1, -1), grid, mode, padding, align_corners=False)
+
+
+def lengths(offset: Tensor) -> Tensor:
+    """Of each place's offset [N, 2, H, W], as [N, 1, H, W]: `norm` takes ten times as long across this axis."""
+    return offset.square().sum(dim=1, keepdim=True).sqrt()
 
 
 def slopes(x: Tensor) -> tuple[Tensor, Tensor]:
