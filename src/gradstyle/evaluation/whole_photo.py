@@ -207,11 +207,13 @@ def network_of_landmarks() -> Landmarks | None:
         return None
     import dlib
 
+    finder = dlib.get_frontal_face_detector()
     network = dlib.shape_predictor(str(Path(package.origin).parent / "models" / LANDMARKS))
 
     def landmarks(pixels: Pixels, face: Face) -> Points:
-        left, top, right, bottom = (round(edge) for edge in face.box)
-        found = network(pixels, dlib.rectangle(left, top, right, bottom)).parts()
+        own = dlib.rectangle(*(round(edge) for edge in face.box))
+        there = max(finder(pixels), key=lambda box: box.intersect(own).area(), default=own)  # they know its boxes best
+        found = network(pixels, there if there.intersect(own).area() else own).parts()
         return np.array([[point.x, point.y] for point in found], np.float64)
 
     return landmarks
