@@ -20,9 +20,10 @@ NOISE = 40.0  # variance of a colour, at least
 ROUNDS = 3  # in which the colours of hair are found
 SEEDS = (0.5, -0.45, -0.08)  # above a forehead: to the sides in widths of the face, and from and to in its heights
 SIDES, BELOW = (0.9, 1.2), (1.2, 1.6)  # where hair ends at the latest, in the same
+NECK = (0.15, 0.42)  # below a chin, to the sides in widths of the face: no hair to the first, all from the second on
 SIMILAR = (9.0, 25.0)  # squared deviations of a colour from hair's: hair to the first, none from the second on
 APART = (0.12, 0.35)  # Bhattacharyya's distance of the colours of hair and skin: none below the first
-STRONGEST = 1.7  # by which contrast may grow or, inversely, fall
+STRONGEST = 1.35  # by which contrast may grow or, inversely, fall
 FEWEST = 40  # pixels that tell of hair's colours
 
 
@@ -48,6 +49,7 @@ def hair_matte(picture: Tensor, person: Tensor, mesh: Points) -> Tensor:
     for _ in range(ROUNDS):
         of_hair = _Colours.of(picture, above * of_hair.rather_than(of_skin, picture) + 1e-4 * weight)
     near = (1 - step_between(aside.abs(), *SIDES)) * (1 - step_between(below, *BELOW))
+    near = near * torch.where(below > 0.85, step_between(aside.abs(), *NECK), 1.0)
     there = of_hair.rather_than(of_skin, picture) * (1 - step_between(of_hair.far(picture), *SIMILAR))
     return blurred(there * near * free, 0.8) * step_between(_Colours.of(picture, above).apart(of_skin), *APART)
 
