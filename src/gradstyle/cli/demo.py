@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..bundles import Bundle
     from ..photos import Aligned, Photo
 
-FIRST = ("smile", "yaw", "age", "mouth", "gender", "makeup")  # the edits that are shown before others
+FIRST = ("yaw", "smile", "blond", "mouth", "gender", "makeup")  # the edits that are shown before others
 MOST = 6  # edits
 SHARE = 0.8  # of the way to a slider's end
 GENERATED, SEED, TRUNCATION = 4, 3, 0.6
