@@ -17,13 +17,18 @@ import tiny
 import torch
 from films import Finder, drawn, heard, seen, write
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
+from gradstyle import load
 from gradstyle.bundles import Domain
 from gradstyle.edits import Edit
 from gradstyle.methods import Method
-from gradstyle.photos.carry import Carrying
-from gradstyle.photos.faces import Face, find_faces
+from gradstyle.photos import Aligned, Photo
+from gradstyle.photos.carry import Carrying, Leg, meshes_of
+from gradstyle.photos.faces import Face, Points, face_at, find_faces
+from gradstyle.photos.head import Likeness
 from gradstyle.photos.video import Options, Report, edit_video, work, writing
+from gradstyle.photos.video.edit import Painter, steadied
 from gradstyle.photos.video.reading import BadVideo, Turn, open_clip
 from gradstyle.photos.video.smooth import departures, fill, smooth, weights
 from gradstyle.photos.video.track import Cuts, Follower, runs_of
@@ -614,6 +619,65 @@ def test_a_person_in_a_film(astronaut: Image.Image, e4e: Method[Any], tmp_path: 
         change = np.abs(new.astype(float) - old).mean(axis=2)
         centre = 240 + 5 * index
         assert change[150:220, centre - 30 : centre + 30].mean() > 8 * change[300:].mean()
+
+
+def turned_by(before: Points, after: Points) -> npt.NDArray[np.float64]:
+    """The rotation between two meshes, as a vector in degrees."""
+    return Rotation.from_matrix(Likeness.between(before, after).rotation).as_rotvec(degrees=True)
+
+
+def test_what_an_edit_makes_of_a_head_is_calm_while_the_head_turns(rng: np.random.Generator) -> None:
+    mesh = rng.normal(0, 30, (468, 3))
+    poses = Rotation.from_euler("xy", np.stack([np.full(25, 20), np.linspace(-30, 30, 25)], axis=1), degrees=True)
+    edit = Rotation.from_euler("y", 15, degrees=True)  # about the head's own axis
+    pairs = [60 + np.stack([pose.apply(mesh), pose.apply(edit.apply(mesh))]) for pose in poses]
+    noisy: list[Points | None] = [pair + rng.normal(0, 2, pair.shape) for pair in pairs]
+    noisy[7] = None
+    share = weights((np.arange(25) - 12) / 25, 0.4, degree=0)
+    calm, found, truth = steadied(noisy, share, 12), noisy[12], turned_by(*pairs[12])
+    assert calm is not None and found is not None
+    assert np.linalg.norm(turned_by(*calm) - truth) < 0.5 * np.linalg.norm(turned_by(*found) - truth)
+    assert np.linalg.norm(calm - pairs[12], axis=2).mean() < 0.4 * np.linalg.norm(found - pairs[12], axis=2).mean()
+    assert steadied([None, None], share[:2], 0) is None
+    lost = steadied([pairs[11], None, pairs[13]], share[:3], 1)  # not found here
+    assert lost is not None and np.linalg.norm(turned_by(*lost) - truth) < 3
+
+
+@pytest.mark.parametrize("name", ["smile", "yaw"])
+def test_a_film_is_moved_by_meshes_that_do_not_tremble(
+    name: str, astronaut: Image.Image, rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, painted = tmp_path / "a.mp4", list[tuple[Photo, Aligned, Leg]]()
+    with av.open(str(source), "w") as out:
+        film = out.add_stream("libx264", rate=25, options={"crf": "12"})
+        film.width, film.height, film.pix_fmt = 480, 360, "yuv420p"
+        for index in range(10):
+            picture = shifted(astronaut, 2 * index, 0) + rng.normal(0, 12, (360, 480, 3))
+            frame = av.VideoFrame.from_ndarray(picture.round().clip(0, 255).astype(np.uint8), format="rgb24")
+            out.mux(film.encode(frame))
+        out.mux(film.encode(None))
+
+    def paint(self: Painter, photo: Photo, crop: Aligned, legs: list[Leg]) -> Photo:
+        painted.append((photo, crop, legs[0]))
+        return photo
+
+    monkeypatch.setattr(Painter, "paint", paint)
+    monkeypatch.setattr(work, "PROBED", 0)
+    load("faces", "e4e").edit_video(source, tmp_path / "b.mp4", {name: 1.5})
+    crops, legs = [crop for _, crop, _ in painted], [leg for _, _, leg in painted]
+    runs = np.zeros(len(crops), int)
+
+    def trembles(meshes: list[Any]) -> float:
+        return float(np.abs(departures(np.array(meshes), runs)).mean())
+
+    faces = [(photo, crop.face) for photo, crop, _ in painted if crop.face is not None]
+    assert len(faces) == 10
+    found = [face_at(photo.pixels, face.landmarks).mesh for photo, face in faces]
+    assert trembles([face.mesh for _, face in faces]) < 0.4 * trembles(found)
+    change = [pair[1] - pair[0] for leg in legs if (pair := leg.meshes) is not None]
+    alone = [pair[1] - pair[0] for leg, crop in zip(legs, crops) if (pair := meshes_of(leg, crop)) is not None]
+    assert len(change) == len(alone) == 10 and trembles(change) < 0.4 * trembles(alone)
+    assert np.allclose(np.mean(change, axis=0), np.mean(alone, axis=0), atol=1.0)  # pixels of 120: as large as ever
 
 
 def test_what_it_stands_on_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from .outline import face_outline
 from .photo import Photo
 
 WORKING = 120  # pixels of the crop's side at which motion and tone are found, for generators of up to 64 px
+LARGEST = 160  # and for larger ones
 STEPS = 6  # renderings on the way of an edit: neighbours differ by a pixel or two
 HEAD = 128  # pixels of crop and margin at which the motion of a head is found
 FURTHER = 1.15  # times as far as in the mesh of a rendering a face moves: found in 64 pixels, meshes are shy
@@ -74,6 +75,7 @@ class Leg:
     turns: bool = False  # a pose: the head moves, its look does not change
     hair: bool = False  # the colour of hair changes, and nothing else
     footprint: Tensor | None = None  # [F, F] in 0 … 1: where in the crop the edit acts; none: all over the face
+    meshes: Points | None = None  # [2, 468, 3], of the face at the path's ends, as `meshes_of` finds them; none: found
 
 
 def legs_of(
@@ -108,8 +110,23 @@ def legs_of(
     if pose:
         turns = [last, *way(pose, turning, [look] if look else [])]
         legs.append(lambda drawn: Leg(drawn[turns], turns=True))
-    drawn = render(entries)
+    drawn = _no_larger(render(entries))
     return [leg(drawn) for leg in legs]
+
+
+def turning_steps(meshed: bool) -> int:
+    """Renderings on the way of a turn: where a mesh tells of the head, the ends are enough."""
+    return 1 if meshed else STEPS
+
+
+def meshes_of(leg: Leg, aligned: Aligned) -> Points | None:
+    """The meshes [2, 468, 3] of a face at the ends of a leg, in pixels of the crop; none where it is not sure."""
+    if aligned.face is None:
+        return None
+    side = _working(leg.path)
+    landmarks = aligned.frame.to_crop(aligned.face.landmarks, side)
+    before, after = (_mesh(end, landmarks, side) for end in (leg.path[:1], leg.path[-1:]))
+    return None if before is None or after is None else np.stack([before, after])
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +156,7 @@ class Carrier:
     @classmethod
     def of(cls, photo: Photo, aligned: Aligned, plain: Tensor, how: Carrying | None = None) -> Carrier:
         """`plain` is the rendering without edits, [3, S, S] in [−1, 1]."""
-        side = WORKING if plain.shape[-1] <= 64 else WORKING * 4 // 3
+        side = _working(plain)
         whole = side + 2 * round(MARGIN * side)
         how = how or CARRYING
         pixels, frame = _reduced(photo.pixels, aligned.frame)
@@ -171,7 +188,7 @@ class Carrier:
 
     def edited(self, render: Callable[[Sequence[Edits]], Tensor], edits: Edits) -> Carry | None:
         """What edits make of the photo, of which `render` gives the pictures as `legs_of` wants them."""
-        return self.along(legs_of(render, edits, turning=STEPS if self.head is None else 1))  # ends tell of a turn
+        return self.along(legs_of(render, edits, turning=turning_steps(self.head is not None)))
 
     def along(self, legs: Sequence[Leg]) -> Carry | None:
         """What the legs of an edit make of the photo, one after the other; none where nothing changes."""
@@ -259,31 +276,31 @@ class Carrier:
         """What becomes of the face's mesh; none where no mesh is found in the photo or the renderings."""
         if self.head is None:
             return None
-        before, after = self._face_in(leg.path[:1]), self._face_in(leg.path[-1:])
-        if before.mesh is None or after.mesh is None or min(before.score, after.score) < SURE:
+        meshes = self._meshes(leg) if leg.meshes is None else leg.meshes
+        if meshes is None:
             return None
-        head = self.head
+        (before, after), head = meshes, self.head
         if leg.turns:
-            return Change(head.turned(Likeness.between(before.mesh, after.mesh).rotation))
-        steady = Likeness.between(after.mesh[STEADY], before.mesh[STEADY])(after.mesh)
-        there = Likeness.between(before.mesh, head.mesh)
-        steps = FURTHER * (there(steady) - there(before.mesh))
+            return Change(head.turned(Likeness.between(before, after).rotation))
+        steady = Likeness.between(after[STEADY], before[STEADY])(after)
+        there = Likeness.between(before, head.mesh)
+        steps = FURTHER * (there(steady) - there(before))
         grown = (self.side + 2 * self.margin) / HEAD
         mesh, moved = ((x + 0.5) * grown - 0.5 - self.margin for x in (head.mesh, head.mesh + steps))
         return Change(head.moved(steps), Features.of(mesh, moved, self.side))
 
-    def _face_in(self, image: Tensor) -> Face:
-        """The face in a rendering [1, 3, S, S] in [−1, 1]; that in the plain one is looked for once."""
-        levels = _rendering(image, self.side)
-        return self._plain_face if torch.equal(levels, self.plain) else self._found(levels)
+    def _meshes(self, leg: Leg) -> Points | None:
+        """The meshes at the ends of a leg; that of the plain rendering is looked for once."""
+        assert self.landmarks is not None
+        plain = torch.equal(_rendering(leg.path[:1], self.side), self.plain)
+        before = self._plain_mesh if plain else _mesh(leg.path[:1], self.landmarks, self.side)
+        after = _mesh(leg.path[-1:], self.landmarks, self.side)
+        return None if before is None or after is None else np.stack([before, after])
 
     @cached_property
-    def _plain_face(self) -> Face:
-        return self._found(self.plain)
-
-    def _found(self, levels: Tensor) -> Face:
+    def _plain_mesh(self) -> Points | None:
         assert self.landmarks is not None
-        return face_at(_pixels(levels), self.landmarks)
+        return _mesh(self.plain / 127.5 - 1, self.landmarks, self.side)
 
     def _in_the_photo(self, offset: Tensor) -> Tensor:
         """A motion of renderings as one of the photo, which lies a little beside its rendering.
@@ -366,6 +383,12 @@ def _after(first: Carry, then: Carry) -> Carry:
     return Carry(first.motion.then(then.motion), along(first.tone) + then.tone, fresh, shown, then.person, then.wall)
 
 
+def _mesh(image: Tensor, landmarks: Points, side: int) -> Points | None:
+    """The mesh of the face around landmarks in a rendering [1, 3, S, S], in a crop of `side` pixels; none if unsure."""
+    face = face_at(_pixels(_rendering(image, side)), landmarks)
+    return face.mesh if face.score >= SURE else None
+
+
 def _head(photo: Photo, face: Face, around: Frame, person: Tensor) -> Head | None:
     """A face's head under a frame; what lies beside it may move as far as the person and the photo reach."""
     if face.mesh is None:
@@ -393,6 +416,16 @@ def _levels(pixels: Pixels) -> Tensor:
 
 def _pixels(levels: Tensor) -> Pixels:
     return np.ascontiguousarray(levels[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+
+
+def _working(images: Tensor) -> int:
+    """The side at which motion and tone are found, of renderings [..., S, S]."""
+    return WORKING if images.shape[-1] <= 64 else LARGEST
+
+
+def _no_larger(images: Tensor) -> Tensor:
+    """Renderings [N, 3, S, S], of which no more is kept than is looked at."""
+    return F.interpolate(images, (LARGEST, LARGEST), mode="area") if images.shape[-1] > LARGEST else images
 
 
 def _rendering(images: Tensor, side: int) -> Tensor:

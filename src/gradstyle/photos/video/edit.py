@@ -19,8 +19,9 @@ from ...edits import Edits, combine
 from ...methods import Inversion, Method
 from ...stylegan2 import Codes
 from ..align import Aligned, Frame, HasCrop, align, aligned_by, frame_of
-from ..carry import Carrier
-from ..faces import Face, Pixels
+from ..carry import Carrier, Leg, legs_of, meshes_of, turning_steps
+from ..faces import Face, Pixels, Points
+from ..head import Likeness
 from ..paste import put
 from ..photo import Photo
 from .reading import Clip, Still, open_clip
@@ -32,14 +33,15 @@ from .writing import QUALITY, Format, Segment, check_video_name, join, recoded
 T = TypeVar("T")
 Tell = Callable[[str, int, int], None]  # what is being done, frames so far, frames in all as far as is known
 HELD = 96 << 20  # bytes of frames that are worked on at once
+LONGER = 4  # times as long as codes, what an edit makes of a mesh is smoothed: it hardly changes
 
 
 @dataclass(frozen=True)
 class Options:
     """How a film is edited."""
 
-    landmarks: float = 0.1  # seconds over which landmarks are smoothed; 0: not at all
-    codes: float = 0.1  # and codes
+    landmarks: float = 0.1  # seconds over which landmarks and mesh are smoothed; 0: not at all
+    codes: float = 0.1  # and codes; LONGER times that, what an edit makes of the mesh
     quality: int = QUALITY
     aligned: bool = False  # the film shows one face as the generator's training photos do: nothing is searched
 
@@ -57,7 +59,7 @@ class Report:
 
     Flicker is how far a frame's face is from the mean of the frames before and after it, in levels of 255, on average
     over 8 × 8 parts of the crop: of the source, and of what is added to it when each frame is edited by itself, and
-    when landmarks and codes are smoothed. Shaking is the same of the landmarks, in pixels of the film.
+    when landmarks, meshes and codes are smoothed. Shaking is the same of the landmarks, in pixels of the film.
     """
 
     frames: int
@@ -95,7 +97,7 @@ def edit_video(
         options = replace(options, aligned=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     key = {
-        "version": 1,
+        "version": 2,
         "source": _digest(source),
         "method": _state_key(method),
         "edits": _edit_key(edits),
@@ -123,6 +125,8 @@ KEPT = ("title", "artist", "comment", "date", "creation_time", "location", "copy
 
 # ---- first: where the face is
 
+NO_MESH = np.zeros((468, 3))
+
 
 def _search(clip: Clip, work: Work, follow: Follower | None, tell: Tell) -> None:
     cuts, chunk, rows, seen, count = Cuts(), 0, [], False, 0
@@ -135,10 +139,12 @@ def _search(clip: Clip, work: Work, follow: Follower | None, tell: Tell) -> None
         if still.index < chunk * work.length:
             continue
         if follow is None:
-            rows.append((still.time, cut, True, np.zeros((68, 2))))
+            rows.append((still.time, cut, True, np.zeros((68, 2)), NO_MESH))
         else:
             face = follow(still.pixels(exact=False), cut)
-            rows.append((still.time, cut, face is not None, np.zeros((68, 2)) if face is None else face.landmarks))
+            mesh = NO_MESH if face is None or face.mesh is None else face.mesh
+            landmarks = np.zeros((68, 2)) if face is None else face.landmarks
+            rows.append((still.time, cut, face is not None, landmarks, mesh))
         if len(rows) == work.length:
             seen |= _keep(work, chunk, rows)
             chunk, rows = chunk + 1, []
@@ -154,10 +160,10 @@ def _search(clip: Clip, work: Work, follow: Follower | None, tell: Tell) -> None
     work.finish_search(count)
 
 
-def _keep(work: Work, chunk: int, rows: list[tuple[int, bool, bool, Any]]) -> bool:
-    times, cuts, known, landmarks = (np.array(column) for column in zip(*rows))
-    work.put(chunk, Found(times, cuts, known, landmarks))
-    return bool(known.any())
+def _keep(work: Work, chunk: int, rows: list[tuple[int, bool, bool, Points, Points]]) -> bool:
+    found = Found(*(np.array(column) for column in zip(*rows)))
+    work.put(chunk, found)
+    return bool(found.known.any())
 
 
 # ---- then: every frame
@@ -173,6 +179,8 @@ class Item:
     aligned: Aligned | None = None
     own: Codes | None = None  # the encoder's
     codes: Codes | None = None  # smoothed
+    legs: list[Leg] = field(default_factory=list)  # of the edit, as these codes have it
+    meshes: list[Points | None] = field(default_factory=list)  # of each leg, as found in these renderings
 
     @property
     def seconds(self) -> float:
@@ -187,10 +195,10 @@ class Painter:
         self.side = method.encoder.config.input_size
         self.device = next(method.parameters()).device
 
-    def cut(self, photo: Photo, landmarks: Any) -> Aligned:
+    def cut(self, photo: Photo, landmarks: Any, mesh: Any = None) -> Aligned:
         if self.options.aligned:
             return align(photo, None, self.domain, self.side)
-        face = Face(bounds(landmarks), landmarks, 1.0)
+        face = Face(bounds(landmarks), landmarks, 1.0, mesh)
         return aligned_by(photo, self.frame(landmarks), self.side, face)
 
     def frame(self, landmarks: Any) -> Frame:
@@ -199,16 +207,21 @@ class Painter:
     def codes(self, crops: list[Aligned]) -> Codes:
         return self.method.encode(self._batch(crops), None)[0]
 
-    def paint(self, photos: list[Photo], crops: list[Aligned], codes: Codes) -> list[Photo]:
-        """The photos with the faces edited."""
+    def legs(self, crops: list[Aligned], codes: Codes) -> list[list[Leg]]:
+        """The renderings of the edit, for each crop."""
         inversion = self.method.invert(self._batch(crops), codes)
-        return [self._painted(photo, crop, inversion[k]) for k, (photo, crop) in enumerate(zip(photos, crops))]
+        return [self._legs(crop, inversion[k]) for k, crop in enumerate(crops)]
 
-    def _painted(self, photo: Photo, crop: Aligned, inversion: Inversion) -> Photo:
+    def _legs(self, crop: Aligned, inversion: Inversion) -> list[Leg]:
         def render(entries: Sequence[Edits]) -> Tensor:
             return self.method.render_each(inversion, entries).clamp(-1, 1)
 
-        carry = Carrier.of(photo, crop, render([()])[0]).edited(render, self.edits)
+        meshed = crop.face is not None and crop.face.mesh is not None
+        return legs_of(render, self.edits, turning=turning_steps(meshed))
+
+    def paint(self, photo: Photo, crop: Aligned, legs: list[Leg]) -> Photo:
+        """The photo with the face edited."""
+        carry = Carrier.of(photo, crop, legs[0].path[0]).along(legs)
         return photo if carry is None else replace(photo, pixels=put(photo.pixels, crop.frame, carry))
 
     def _batch(self, crops: list[Aligned]) -> Tensor:
@@ -222,8 +235,9 @@ def _draw(clip: Clip, work: Work, painter: Painter, form: Format, options: Optio
     first = chunk * work.length
     total = work.total or 0
     batch = max(1, min(8, HELD // (clip.width * clip.height * 3)))
-    items = _planned(clip, work, options, max(0, first - REACH))
-    drawn = _painted(_calmed(_coded(items, painter, batch), options.codes), painter, batch, first)
+    items = _planned(clip, work, options, max(0, first - 2 * REACH))
+    items = _rendered(_calmed(_coded(items, painter, batch), options.codes), painter, batch, first - REACH)
+    drawn = _painted(_steadied(items, LONGER * options.codes), painter, first)
     done = (each for each in drawn if each[0].still.index >= first)
     for chunk, group in groupby(done, key=lambda each: each[0].still.index // work.length):
         flicker = Flicker()
@@ -259,7 +273,7 @@ def _coded(items: Iterator[Item], painter: Painter, batch: int) -> Iterator[Item
         faces = [item for item in group if item.run >= 0]
         for item in faces:
             try:
-                item.aligned = painter.cut(Photo(item.still.pixels()), item.plan.calm)
+                item.aligned = painter.cut(Photo(item.still.pixels()), item.plan.calm, item.plan.calm_mesh)
             except ValueError:  # landmarks of no face
                 item.run = -1
         if faces := [item for item in faces if item.run >= 0]:
@@ -270,21 +284,57 @@ def _coded(items: Iterator[Item], painter: Painter, batch: int) -> Iterator[Item
 
 
 def _calmed(items: Iterator[Item], sigma: float) -> Iterator[Item]:
-    """Codes smoothed over time, of one face at a time; as many frames are held as the smoothing reaches."""
+    """Codes smoothed over time, of one face at a time."""
+    for item, near, share in _windows(items, sigma):
+        if near:
+            item.codes = _mean([other.own for other in near if other.own], share)
+        yield item
+
+
+def _rendered(items: Iterator[Item], painter: Painter, batch: int, first: int) -> Iterator[Item]:
+    for group in _batches(items, batch):
+        faces = [item for item in group if item.run >= 0 and item.still.index >= first]
+        crops = [item.aligned for item in faces if item.aligned]
+        codes = [item.codes for item in faces if item.codes]
+        for item, crop, legs in zip(faces, crops, painter.legs(crops, Codes.cat(codes)) if faces else []):
+            item.legs, item.meshes = legs, [meshes_of(leg, crop) for leg in legs]
+        yield from group
+
+
+def _steadied(items: Iterator[Item], sigma: float) -> Iterator[Item]:
+    """What an edit makes of a person's mesh, averaged over time: the meshes of renderings of a few pixels tremble."""
+    for item, near, share in _windows(items, sigma, degree=0):
+        ways = [[other.meshes[k] if other.meshes else None for other in near] for k in range(len(item.legs))]
+        item.legs = [replace(leg, meshes=steadied(way, share, near.index(item))) for leg, way in zip(item.legs, ways)]
+        yield item
+
+
+def steadied(meshes: Sequence[Points | None], share: Values, here: int) -> Points | None:
+    """The mean of meshes before and after an edit [2, 468, 3], each brought to where the one `here` is before it."""
+    there = meshes[here]
+    known = [(mesh, weight) for mesh, weight in zip(meshes, share.tolist()) if mesh is not None]
+    if not known:
+        return None
+    place = known[0][0][0] if there is None else there[0]
+    brought = [weight * Likeness.between(mesh[0], place)(mesh) for mesh, weight in known]
+    return np.asarray(sum(brought) / sum(weight for _, weight in known), np.float64)
+
+
+def _windows(items: Iterator[Item], sigma: float, degree: int = 2) -> Iterator[tuple[Item, list[Item], Values]]:
+    """Each frame, with those of the same face around it in time and how much each counts; so many are held."""
     past: deque[Item] = deque(maxlen=REACH)
     waiting: deque[Item] = deque()
 
-    def first() -> Item:
+    def first() -> tuple[Item, list[Item], Values]:
         item = waiting.popleft()
-        if item.run >= 0:
-            window = [*past, item, *waiting]
-            times, runs = np.array([i.seconds for i in window]), np.array([i.run for i in window])
-            near = around(len(past), times, runs, sigma)
-            share = weights(times[near] - item.seconds, sigma)
-            item.codes = _mean([other.own for other in window[near] if other.own], share)
-        # What comes later needs its codes and time alone.
-        past.append(replace(item, aligned=None, still=replace(item.still, picture=None)))
-        return item
+        window = [*past, item, *waiting]
+        times, runs = np.array([i.seconds for i in window]), np.array([i.run for i in window])
+        # What comes later needs nothing of it but what was found.
+        past.append(replace(item, aligned=None, legs=[], still=replace(item.still, picture=None)))
+        if item.run < 0:
+            return item, [], np.zeros(0)
+        near = around(window.index(item), times, runs, sigma)
+        return item, window[near], weights(times[near] - item.seconds, sigma, degree)
 
     for item in items:
         waiting.append(item)
@@ -304,31 +354,26 @@ def _mean(codes: list[Codes], share: Any) -> Codes:
     return Codes(mean([each.w for each in codes]), mean(s) if s else None)
 
 
-def _painted(items: Iterator[Item], painter: Painter, batch: int, first: int) -> Iterator[Drawn]:
-    for group in _batches(items, batch):
-        faces = [item for item in group if item.run >= 0 and item.still.index >= first]
-        photos = [Photo(item.still.pixels()) for item in faces]
-        crops = [item.aligned for item in faces if item.aligned]
-        codes = [item.codes for item in faces if item.codes]
-        edited = dict(zip(faces, zip(photos, painter.paint(photos, crops, Codes.cat(codes))))) if faces else {}
-        for item in group:
-            if item not in edited:
-                yield item, item.still, {}
-                continue
-            photo, result = edited[item]
-            pixels = _faded(photo.pixels, result.pixels, item.plan.strength)
-            seen = _seen(painter, item, photo, Photo(pixels)) if item.plan.probed else {}
-            yield item, item.still.with_pixels(pixels, photo.pixels), seen
+def _painted(items: Iterator[Item], painter: Painter, first: int) -> Iterator[Drawn]:
+    for item in items:
+        if item.run < 0 or item.still.index < first or item.aligned is None:
+            yield item, item.still, {}
+            continue
+        photo = Photo(item.still.pixels())
+        result = painter.paint(photo, item.aligned, item.legs)
+        pixels = _faded(photo.pixels, result.pixels, item.plan.strength)
+        seen = _seen(painter, item, photo, Photo(pixels)) if item.plan.probed else {}
+        yield item, item.still.with_pixels(pixels, photo.pixels), seen
 
 
 def _seen(painter: Painter, item: Item, photo: Photo, result: Photo) -> dict[str, Pixels]:
     """The face in the source, edited with nothing smoothed, and edited: all three in one place."""
     assert item.own is not None
     try:
-        crop = painter.cut(photo, item.plan.landmarks)
+        crop = painter.cut(photo, item.plan.landmarks, item.plan.mesh)
     except ValueError:
         return {}
-    loose = painter.paint([photo], [crop], item.own)[0]
+    loose = painter.paint(photo, crop, painter.legs([crop], item.own)[0])
     loose = Photo(_faded(photo.pixels, loose.pixels, item.plan.strength))
     shown = {"source": photo, "frame by frame": loose, "smoothed": result}
     return {name: painter.cut(each, item.plan.calm).pixels for name, each in shown.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ from .track import runs_of, size_of
 CHUNK = 240  # frames found, and encoded, as one piece: what is lost when a run is stopped
 FADE = 0.2  # seconds in which an edit comes and goes where a face does
 PROBED = 7  # frames of each chunk on which flicker is measured
+KINDS: dict[str, type[np.generic]] = {  # of what is found
+    "times": np.int64,
+    "cuts": np.bool_,
+    "known": np.bool_,
+    "landmarks": np.float64,
+    "meshes": np.float32,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,25 +36,24 @@ class Found:
     cuts: Flags  # [N]: the first frame of a shot
     known: Flags  # [N]: a face was found
     landmarks: Values  # [N, 68, 2]
+    meshes: Values  # [N, 468, 3]; zeros where there is none
 
     def __len__(self) -> int:
         return len(self.times)
 
     def save(self, path: Path) -> None:
-        kinds = {"times": np.int64, "cuts": np.bool_, "known": np.bool_, "landmarks": np.float64}
         write_tensors(
-            path, {name: torch.from_numpy(np.asarray(getattr(self, name), kind)) for name, kind in kinds.items()}
+            path, {name: torch.from_numpy(np.asarray(getattr(self, name), kind)) for name, kind in KINDS.items()}
         )
 
     @staticmethod
     def load(path: Path) -> Found:
         tensors = read_tensors(path)[0]
-        return Found(*(tensors[name].numpy() for name in ("times", "cuts", "known", "landmarks")))
+        return Found(*(tensors[name].numpy() for name in KINDS))
 
     @staticmethod
     def joined(parts: list[Found]) -> Found:
-        names = ("times", "cuts", "known", "landmarks")
-        return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in KINDS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +63,8 @@ class Planned:
     joined: bool  # the face is the same as in the frame before
     landmarks: Values | None = None  # as found, gaps filled; None: there is no face
     calm: Values | None = None  # smoothed
+    mesh: Values | None = None  # as found; None: none was
+    calm_mesh: Values | None = None  # smoothed
     strength: float = 1.0  # below 1 while a face comes or goes
     probed: bool = False
 
@@ -120,6 +128,9 @@ class Work:
         runs = runs_of(around.landmarks, around.known, around.cuts, times)
         filled = fill(around.landmarks, around.known, times, runs)
         calm = smooth(filled, times, runs, sigma)
+        found = np.where(around.meshes.any(axis=(1, 2), keepdims=True), around.meshes.astype(np.float64), np.nan)
+        meshes = fill(found, around.known, times, runs)
+        calm_meshes = smooth(meshes, times, runs, sigma)
         strength = _strength(runs, around.cuts, times, chunk - 1 not in parts, chunk + 1 not in parts)
         probed = _probed(runs[here])
         planned = []
@@ -129,7 +140,10 @@ class Work:
                 planned.append(Planned(joined))
             else:
                 shown = bool(probed[index - start])
-                planned.append(Planned(joined, filled[index], calm[index], float(strength[index]), shown))
+                plan = Planned(joined, filled[index], calm[index], strength=float(strength[index]), probed=shown)
+                if not np.isnan(calm_meshes[index]).any():
+                    plan = replace(plan, mesh=meshes[index], calm_mesh=calm_meshes[index])
+                planned.append(plan)
         inside = np.where(np.arange(len(runs)) >= here.start, runs, -1)[: here.stop]
         sides = [size_of(calm[index]) for index in (inside >= 0).nonzero()[0]]
         shaken = {
