@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from torch import Tensor
 
 import gradstyle
 from gradstyle import editor as module
-from gradstyle.bundles import Bundle, BundleError, Domain
+from gradstyle.bundles import Bundle, BundleError, Domain, Slider
 from gradstyle.editor import Editor, device_of, load, parse_edits
 from gradstyle.edits import Edit
 from gradstyle.methods import METHODS
 from gradstyle.photos import Face, Paste, Photo, to_image
+from gradstyle.photos.portraits import astronaut
 from gradstyle.tensors import write_tensors
 
 
@@ -103,6 +105,41 @@ def test_a_wrong_name_costs_no_inversion(edited: Editor, monkeypatch: pytest.Mon
         edited.edit(picture(), "smlie=1")
 
 
+FAILED = (
+    r"^age has no slider: it ages no one; it is not steady; --beyond \(editor\.beyond = True\) goes there all the same$"
+)
+
+
+def test_an_edit_that_was_found_wanting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = bundle()
+    report = {"reasons": ["it ages no one", "it is not steady"]}
+    made.put_edits(made.edits, {"smile": Slider(-1, 2)}, {"age": report})
+    edited = Editor(Bundle.load(made.save(tmp_path / "tiny")), device="cpu")
+    inversion, photo, age = edited.invert(picture()), picture(), edited.edits["age"]
+    aged = edited.render(inversion, 2 * age)  # a value says itself how far it goes
+    assert not edited.find("smile=1, age=0")[1] and len(edited.find({"pose": 1})) == 1  # of pose there is no report
+    with monkeypatch.context() as patched:
+        patched.setattr(Editor, "invert", None)
+        for door in (edited.find, lambda e: edited.edit(photo, e), lambda e: edited.draw(photo, e)):
+            with pytest.raises(ValueError, match=FAILED):
+                door({"smile": 1, "age": 2})
+        with pytest.raises(ValueError, match=FAILED):
+            edited.edit_video("in.mp4", tmp_path / "out.mp4", "age=-1")
+    for door in (edited.render, lambda i, e: edited.render_each(i, [(), e])):
+        with pytest.raises(ValueError, match=FAILED):
+            door(inversion, "age=0.1")
+    edited.beyond = True
+    assert torch.equal(edited.render(inversion, "age=2"), aged)
+
+
+@pytest.mark.parametrize("report", [{}, {"reasons": []}, {"reasons": "none"}, {"reasons": None}])
+def test_a_report_may_give_no_reason(report: dict[str, Any]) -> None:
+    made = bundle()
+    made.put_edits(made.edits, {}, {"age": report})
+    with pytest.raises(ValueError, match=r"^age has no slider: nobody says why; --beyond "):
+        Editor(made, device="cpu").find("age=1")
+
+
 def test_another_generators_edit_is_refused_with_both_names(edited: Editor) -> None:
     foreign = Edit("glasses", torch.ones(1, 32), generator="0123456789abcdef")
     with pytest.raises(
@@ -131,6 +168,46 @@ def test_zero_edits_give_the_photo_back_and_cost_nothing(edited: Editor, monkeyp
     photo = picture()
     for nothing in ("", "smile=0", {"smile": 0, "age": 0.0}, [0 * edited.edits["smile"]], "smile=1, smile=-1"):
         assert edited.edit(photo, nothing) is photo
+
+
+def test_an_edit_of_which_nothing_is_seen_is_warned_of(edited: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, none = picture(), "smile=1e-6, pose=-1e-6"
+    with pytest.warns(gradstyle.EditWarning) as warned:
+        edited.edit(photo, none)
+    assert str(warned[0].message) == "smile +1e-06, pose -1e-06 change next to nothing in this photo"
+    assert len(warned) == 1 and warned[0].filename == __file__  # whoever asked for it
+    lines: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        edited.edit(photo, 1e-6 * edited.edits["smile"], tell=lines.append)
+        assert lines == ["1e-06 * smile changes next to nothing in this photo"]
+        monkeypatch.setattr(Editor, "carry", lambda *given: None)
+        assert edited.edit(photo, "smile=1", tell=lines.append).pixels is photo.pixels
+        assert lines[1:] == ["smile +1 changes next to nothing in this photo"]
+        monkeypatch.undo()
+        for nothing_to_tell in ("smile=1", "smile=0", ""):
+            edited.edit(photo, nothing_to_tell)
+        edited.edit(photo, none, how=Paste())
+
+
+def test_of_several_faces_it_is_said_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    faces, lines = Editor(bundle(Domain("faces", crop="celeba")), device="cpu"), list[str]()
+    monkeypatch.setattr(Photo, "faces", [_face(60, 40, 30), _face(20, 40, 20)])  # largest first
+    faces.edit(picture(), "smile=1e-6", "all", tell=lines.append)
+    assert [line[:23] for line in lines] == ["face 2: smile +1e-06 ch", "face 1: smile +1e-06 ch"]
+    faces.edit(picture(), "smile=1e-6", 1, tell=lines.append)
+    assert lines[2].startswith("smile +1e-06 changes")
+
+
+def test_a_face_that_an_edit_takes_away_is_warned_of() -> None:
+    editor = load(device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        editor.edit(astronaut(), {"smile": 1})
+    editor.beyond = True
+    with pytest.warns(gradstyle.EditWarning) as warned:
+        editor.edit(astronaut(), {"beard": 20})
+    assert [str(w.message) for w in warned] == ["after beard +20 no face is found where it was: try a smaller amount"]
 
 
 def test_cars_come_back_without_their_bars() -> None:

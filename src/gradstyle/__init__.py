@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bundles import Bundle, BundleError, Domain
-    from .editor import Editor, load
+    from .editor import Editor, EditWarning, load
     from .edits import Edit
     from .methods import METHODS, Inversion, Method
     from .photos import Photo, open_photo, save_image
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "bundles": ("Bundle", "BundleError", "Domain"),
     "edits": ("Edit",),
-    "editor": ("Editor", "load"),
+    "editor": ("EditWarning", "Editor", "load"),
     "methods": ("METHODS", "Inversion", "Method"),
     "photos": ("Photo", "open_photo", "save_image"),
     "stylegan2": ("Codes", "Generator"),
@@ -36,6 +36,7 @@ __all__ = [
     "Codes",
     "Domain",
     "Edit",
+    "EditWarning",
     "Editor",
     "Generator",
     "Inversion",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from math import isfinite
@@ -16,13 +17,17 @@ from torch import Tensor
 from .bundles import Bundle
 from .edits import Edit, Edits, combine
 from .methods import Inversion, Method
-from .photos import Aligned, Carrier, Carry, Face, Paste, Photo, align, paste, put, to_image, to_photo
+from .photos import Aligned, Carrier, Carry, Face, Paste, Photo, align, paste, put, remark, to_image, to_photo
 
 if TYPE_CHECKING:
     from .photos.video import Options, Report, Tell
 
 Wanted = Edits | Mapping[str, float] | str
 Which = Literal["largest", "all"] | int  # of a photo's faces; numbers count from 1, from left to right
+
+
+class EditWarning(UserWarning):
+    """An edit failed on a photo: nothing of it is to be seen, or no face is found any more."""
 
 
 class Editor:
@@ -41,8 +46,8 @@ class Editor:
         self.bundle = bundle
         self.device = device_of(device)
         self.dtype = dtype
-        self.edits, self.sliders = bundle.edits, bundle.sliders
-        self.beyond = False  # whether amounts may go beyond the sliders' ranges
+        self.edits, self.sliders, self.failed_edits = bundle.edits, bundle.sliders, bundle.failed_edits
+        self.beyond = False  # whether amounts may go beyond the sliders' ranges, and edits may have failed
         self._method: Method[Any] = bundle.method(method or bundle.usual_method, dtype, self.device)
         for part in (self._method.generator, self._method.encoder):  # up to half as fast again on a CPU
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -81,22 +86,33 @@ class Editor:
         return self._method.render_each(inversion, [self.find(entry) for entry in edits]).clamp(-1, 1)
 
     def edit(
-        self, photo: Photo, edits: Wanted = (), face: Which = "largest", aligned: bool = False, how: Paste | None = None
+        self,
+        photo: Photo,
+        edits: Wanted = (),
+        face: Which = "largest",
+        aligned: bool = False,
+        how: Paste | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> Photo:
         """The whole photo with its faces edited, as large as it was; what the edit leaves alone, to the bit.
 
         The photo is carried along the motion of the edit; `how` pastes the change between two renderings instead.
         `aligned` says that the photo itself is cut as the training photos were. No edits, or only zero ones, give the
-        photo back.
+        photo back. Where a photo is carried and the edit fails on a face, `tell` is called with a line that says so;
+        without it, the line is an `EditWarning`.
         """
         wanted = self.find(edits)  # a wrong name costs no inversion
         if combine(wanted) is None:
             return photo
-        for crop in self.crops(photo, face, aligned):
+        crops = self.crops(photo, face, aligned)
+        for crop in crops:
             inversion = self.invert(crop)
             if how is None:
                 carry = self.carry(self.carrier(photo, crop, inversion), inversion, wanted)
-                photo = photo if carry is None else replace(photo, pixels=put(photo.pixels, crop.frame, carry))
+                before = photo.pixels
+                photo = photo if carry is None else replace(photo, pixels=put(before, crop.frame, carry))
+                if line := remark(self._said(edits, wanted, " "), carry, before, photo.pixels, crop):
+                    (tell or _warn)(line if len(crops) == 1 else f"face {_number(crop, crops)}: {line}")
             else:
                 before, after = self.render_each(inversion, [(), wanted])
                 photo = paste(photo, crop, before, after, how)
@@ -159,24 +175,40 @@ class Editor:
         if isinstance(edits, str):
             edits = parse_edits(edits)
         if isinstance(edits, Mapping):
-            return [self.within(name, amount) * self.edit_named(name) for name, amount in edits.items()]
+            return [self._named(name, amount) for name, amount in edits.items()]
         return edits
+
+    def _named(self, name: str, amount: float) -> Edit:
+        edit = self.within(name, amount) * self.edit_named(name)
+        if amount and (why := self.refusal(name)):
+            raise ValueError(why)
+        return edit
+
+    def refusal(self, name: str) -> str:
+        """Why an edit is not taken by its name: it was given no slider. Empty if it is taken, as all with `beyond`."""
+        if self.beyond or name not in self.failed_edits:
+            return ""
+        reasons = self.failed_edits[name].get("reasons")
+        why = "; ".join(map(str, reasons)) if isinstance(reasons, list | tuple) else ""
+        return (
+            f"{name} has no slider: {why or 'nobody says why'}; --beyond (editor.beyond = True) goes there all the same"
+        )
 
     def within(self, name: str, amount: float) -> float:
         """An amount, brought into the range over which the bundle's slider was found good, unless `beyond` is set.
 
-        Edits without a slider, and `Edit` values that are given as they are, go as far as they are told to.
+        Edits that nobody measured, and `Edit` values that are given as they are, go as far as they are told to.
         """
         slider = None if self.beyond else self.sliders.get(name)
         return amount if slider is None else slider.clamp(amount)
 
-    def _said(self, edits: Wanted, wanted: Edits) -> str:
+    def _said(self, edits: Wanted, wanted: Edits, between: str = "=") -> str:
         """Edits in words, for people and for files: the amounts as far as they were gone."""
         if isinstance(edits, str):
             edits = parse_edits(edits)
         if isinstance(edits, Mapping):
             reached = {name: self.within(name, amount) for name, amount in edits.items()}
-            return ", ".join(f"{name}={amount:+g}" for name, amount in reached.items() if amount)
+            return ", ".join(f"{name}{between}{amount:+g}" for name, amount in reached.items() if amount)
         return ", ".join(edit.name for edit in ([wanted] if isinstance(wanted, Edit) else wanted))
 
     def edit_named(self, name: str) -> Edit:
@@ -226,11 +258,26 @@ def _meant(faces: list[Face], which: Which) -> list[Face]:
         return faces
     if which == "largest":
         return faces[:1]
-    ordered = sorted(faces, key=lambda face: face.box[0] + face.box[2])
+    ordered = sorted(faces, key=_across)
     if not (isinstance(which, int) and 1 <= which <= len(ordered)):
         found = f"it has {len(faces)} faces, 1 … {len(faces)} from left to right" if faces[1:] else "it has one face"
         raise ValueError(f"a face is largest, all or a number, got {which!r}; {found}")
     return [ordered[which - 1]]
+
+
+def _across(face: Face) -> float:
+    return face.box[0] + face.box[2]
+
+
+def _number(crop: Aligned, crops: Sequence[Aligned]) -> int:
+    """Which of several faces it is, from left to right."""
+    return 1 + sum(
+        each.face is not None and crop.face is not None and _across(each.face) < _across(crop.face) for each in crops
+    )
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, EditWarning, stacklevel=3)  # of where `edit` is called
 
 
 def device_of(wanted: torch.device | str | None) -> torch.device:

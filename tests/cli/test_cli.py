@@ -31,6 +31,7 @@ from gradstyle.bundles import Bundle, catalog, download
 from gradstyle.bundles.catalog import Published
 from gradstyle.bundles.sliders import Slider
 from gradstyle.cli import app
+from gradstyle.editor import Editor
 from gradstyle.photos import open_photo, to_photo
 
 NVIDIA = DATA / "nvidia_tiny.pkl"
@@ -210,6 +211,57 @@ def test_the_picture_says_how_far_it_was_edited(home: Path) -> None:
     good("edit", "me.png", "-b", "tiny", "-e", "smile=99", "--beyond", "--device", "cpu", "--force")
     origin = open_photo("me-edited.png").origin
     assert origin is not None and origin.edited == "smile=+99 (e4e, tiny)"
+
+
+def test_an_edit_that_was_found_wanting_needs_beyond(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bundle(methods=("styleres",))
+    made.put_edits(made.edits, {"smile": Slider(-1.5, 1.5)}, {"age": {"reasons": ["it ages no one"]}})
+    made.save(home / "bundles" / "tiny")
+    picture().save("me.png")
+    with monkeypatch.context() as patched:
+        patched.setattr(Editor, "invert", None)
+        for verb in (
+            ("edit", "me.png", "-e", "age=1"),
+            ("edit", "me.png", "-e", "age=1", "--bare"),
+            ("edit", "me.png", "me.png", "-e", "age=1", "-o", "many"),
+            ("compare", "me.png", "-e", "age=1"),
+            ("sweep", "me.png", "age"),
+            ("video", "me.mp4", "out.mp4", "-e", "age=1"),
+        ):
+            line = error(*verb, "-b", "tiny")
+            said = "age has no slider: it ages no one; --beyond (editor.beyond = True) goes there all the same"
+            assert line.strip() == f"error: {said}"
+    assert [path.name for path in Path.cwd().iterdir()] == ["me.png"]
+    arguments = ("-b", "tiny", "--device", "cpu", "--beyond")
+    good("edit", "me.png", "-e", "age=1", *arguments)
+    good("compare", "me.png", "-e", "age=1", *arguments)
+    good("sweep", "me.png", "age", "--steps", 2, *arguments)
+    assert {"me-edited.png", "me-compared.png", "me-age.png"} <= {path.name for path in Path.cwd().iterdir()}
+
+
+def test_a_sweep_and_a_comparison_stay_in_the_range_too(home: Path) -> None:
+    made = bundle(methods=("styleres",))
+    made.put_edits(made.edits, {"smile": Slider(-1, 2)})
+    made.save(home / "bundles" / "tiny")
+    picture().save("me.png")
+    pixels: dict[str, Any] = {}
+    more = "is more than it is good for: "
+    for name, ends, notes in (("own", (), 0), ("far", ("--low", -9, "--high", 9), 2), ("all", ("--beyond",), 0)):
+        ends = ("--low", -9, "--high", 9, *ends) if name == "all" else ends
+        text = run("sweep", "me.png", "smile", "-b", "tiny", "--steps", 2, "-o", f"{name}.png", *ends).output
+        assert text.count(more) == notes
+        pixels[name] = open_photo(f"{name}.png").pixels
+    assert np.array_equal(pixels["own"], pixels["far"]) and not np.array_equal(pixels["own"], pixels["all"])
+    text = run("compare", "me.png", "-e", "smile=9", "-b", "tiny").output
+    assert text.count(f"smile=9 {more}2 is used") == 1  # not once a method
+
+
+def test_an_edit_that_does_nothing_to_a_photo_is_told_beside_its_name(installed: str) -> None:
+    picture().save("me.png")
+    arguments = ["edit", "me.png", "-b", installed, "--device", "cpu", "--force"]
+    done = run(*arguments, "-e", "smile=1e-6")
+    assert done.exit_code == 0 and done.stderr == "me.png: smile +1e-06 changes next to nothing in this photo\n"
+    assert run(*arguments, "-e", "smile=1").stderr == ""
 
 
 @pytest.mark.parametrize("name", ["..\\x.png", "CON.png", "com1.jpg", "a:b.png", "x.png.", "a|b"])

@@ -13,6 +13,7 @@ import sys
 import time
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,29 @@ def test_odd_files_are_edited_or_get_their_reason(faces: str) -> None:
     assert {path.name for path in Path("odd-edited").iterdir()} == edited | {batch.REPORT}
     assert len(edited) == len(files) - len(REASONS)  # no two share a place
     assert lines["ten-faces.jpg"].notes == ("it has 10 faces and the largest was edited; --face all edits all of them",)
+
+
+def test_what_an_edit_did_nothing_to_is_listed(faces: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    some(3)
+    none = "photos/1.png: smile +2 changes next to nothing in this photo"
+    carry, pixels = Editor.carry, open_photo("photos/1.png").size
+
+    def carried(self: Editor, carrier: Any, inversion: Any, edits: Any) -> Any:
+        still = carrier.size == pixels
+        return None if still else carry(self, carrier.carrier, inversion, edits)
+
+    def ready(self: Editor, photo: Any, crop: Any, inversion: Any) -> Any:
+        return SimpleNamespace(size=photo.size, carrier=carrier(self, photo, crop, inversion))
+
+    carrier = Editor.carrier
+    monkeypatch.setattr(Editor, "carrier", ready)
+    monkeypatch.setattr(Editor, "carry", carried)
+    done = run("photos", "-b", faces, "-e", "smile=2", "--jobs", 2)
+    assert done.exit_code == 0 and done.output.count("next to nothing") == 1 and none in done.output
+    notes = {name: line.notes for name, line in report("photos-edited").items()}
+    assert notes == {"0.png": (), "1.png": (none.removeprefix("photos/1.png: "),), "2.png": ()}
+    again = run("photos", "-b", faces, "-e", "smile=2")
+    assert "next to nothing" not in again.output and report("photos-edited")["1.png"].notes == notes["1.png"]
 
 
 def test_what_is_done_is_not_done_again(faces: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,24 @@ def test_the_same_photo_twice_in_a_batch_is_edited_twice(desk: Desk) -> None:
     assert "2 of 2 photos edited" in report and path and not Path(file["path"]).exists()
 
 
+def test_it_is_said_where_other_remarks_are_that_an_edit_does_nothing(desk: Desk) -> None:
+    desk.sliders = {"tiny": {"smile": "slider"}}
+
+    def told(doing: Any) -> str:
+        return str(asyncio.run(doing)["note"])
+
+    none = '<p role="status">smile +1e-06 changes next to nothing in this photo</p>'
+    assert told(desk.take(sent(desk), by("ada"))) == ""
+    desk.sessions.get("/ada").note = "2 faces"
+    two = '<p role="status">2 faces</p>'
+    assert told(desk._move(by("ada"), "tiny", 2)) == two
+    assert told(desk._move(by("ada"), "tiny", 1e-6)) == two + none
+    assert told(desk.save("png", by("ada"))) == none
+    assert told(desk.undo(by("ada"))) == "" and told(desk.redo(by("ada"))) == none
+    _, report = desk.batch([sent(desk)], False, by("ada"), lambda *given, **named: None)  # type: ignore[arg-type]
+    assert "1 of 1 photos edited" in report and "smile +1e-06 changes next to nothing" in report
+
+
 def test_results_count_for_the_disk(desk: Desk) -> None:
     asyncio.run(desk.take(sent(desk), by("ada")))
     desk.disk.most = desk.disk.used + 1000

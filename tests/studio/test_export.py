@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -82,5 +83,14 @@ def test_a_batch_that_is_stopped_keeps_what_is_done(engine: Engine, tmp_path: Pa
 
 
 def test_no_cell_of_the_list_is_a_formula() -> None:
-    lines = report([Outcome("@x", "r.png"), Outcome("ok", "", "-1 is wrong")]).splitlines()
-    assert lines == ["photo,result,error", "'@x,r.png,", "ok,,'-1 is wrong"]
+    lines = report([Outcome("@x", "r.png"), Outcome("ok", "", "-1 is wrong"), Outcome("y", "y.png", "", "=1")])
+    assert lines.splitlines() == ["photo,result,error,remark", "'@x,r.png,,", "ok,,'-1 is wrong,", "y,y.png,,'=1"]
+
+
+def test_a_batch_lists_what_an_edit_did_nothing_to(engine: Engine, tmp_path: Path) -> None:
+    photos = [(a_photo(tmp_path, f"{n}.jpg"), f"{n}.jpg") for n in range(2)]
+    for amount, said in ((1e-6, "smile +1e-06 changes next to nothing in this photo"), (2, "")):
+        copies = [(Path(shutil.copy(path, tmp_path / f"copy-{name}")), name) for path, name in photos]
+        outcomes = write_batch(engine, copies, "tiny", "e4e", {"smile": amount}, False, tmp_path / "z.zip")
+        assert [outcome.remark for outcome in outcomes] == [said, said] and not any(o.error for o in outcomes)
+    assert engine.shelf.bytes == 0

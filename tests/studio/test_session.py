@@ -66,6 +66,37 @@ def test_a_move_shows_in_the_face_and_in_the_whole_picture(session: Session) -> 
     assert again is not None and far(before["before"], again["after"]) == 0 and not again["reset"]
 
 
+def test_an_edit_that_was_found_wanting_is_no_step(tmp_path: Path) -> None:
+    made = make_bundle()
+    sliders = {name: slider for name, slider in made.sliders.items() if name != "age"}
+    made.put_edits(made.edits, sliders, {"age": {"reasons": ["it ages no one"]}})
+    session = Session(Engine([made], "cpu"), tmp_path)
+    session.open(a_photo(tmp_path))
+    session.move({"smile": 1, "age": 0})
+    recipe = {**session.recipe(), "edits": {"age": 1}}
+    (tmp_path / "edit.json").write_text(json.dumps(recipe))
+    for door in (lambda: session.move({"age": 1}), lambda: session.load_recipe(tmp_path / "edit.json")):
+        with pytest.raises(ValueError, match=r"^age has no slider: it ages no one; "):
+            door()
+    assert session.step.here == {"smile": 1} and session.shown() is not None
+
+
+def test_it_is_said_where_an_edit_fails(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(amounts: dict[str, float]) -> str:
+        shown = session.shown(session.move(amounts))
+        assert shown is not None and shown["remark"] == session.remarks
+        return str(shown["remark"])
+
+    assert said({"smile": 1e-6}) == "smile +1e-06 changes next to nothing in this photo"
+    assert said({"smile": 2}) == said({}) == ""
+    looks: list[str] = []
+    monkeypatch.setattr(module, "remark", lambda said, *given: looks.append(said) or "no face")
+    assert said({"smile": 1}) == said({"smile": 1}) == "no face" and looks == ["smile +1"]  # looked at once
+    monkeypatch.setattr(Session, "faces", faces_at((20, 40), (60, 40)))
+    session.choose_face(1)
+    assert said({"age": 1}) == "face 1: no face; face 2: no face"
+
+
 def test_a_photo_is_inverted_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     inverted = []
     invert = session.engine.invert

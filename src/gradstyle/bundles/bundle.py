@@ -159,7 +159,7 @@ class Bundle:
 
     @property
     def sliders(self) -> dict[str, Slider]:
-        """The edits that are good for sliders, and how far each goes. The others can be used by name."""
+        """The edits that are good for sliders, and how far each goes. Those without a report can be used by name."""
         return dict(self._edits_config().sliders)
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import BundleOption, DeviceOption, errors, say
+from .edit import note
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +103,7 @@ def show(name: str, device: str | None = None) -> Shown:
             following = time.perf_counter() - began
         methods[method] = list(editor.render_each(inversion, wanted).cpu())
         if method == opened.usual_method:
-            photos = {caption: editor.edit(photo, amounts) for caption, amounts in edits.items()}
+            photos = {caption: editor.edit(photo, amounts, tell=note) for caption, amounts in edits.items()}
             generator = opened.generator(device=editor.device)
             with torch.inference_mode():
                 faces = generator(generator.sample(GENERATED, TRUNCATION, SEED)).clamp(-1, 1)

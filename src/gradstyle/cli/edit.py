@@ -42,6 +42,9 @@ FaceOption = Annotated[
 AlignedOption = Annotated[
     bool, typer.Option("--aligned", help="The photo is a face, cut as the bundle's training photos: look for none.")
 ]
+BeyondOption = Annotated[
+    bool, typer.Option("--beyond", help="Go beyond the range that a slider is good for, and take edits that have none.")
+]
 PASS = 1400  # milliseconds from one end of a moving sweep to the other
 
 
@@ -76,7 +79,7 @@ def edit(
     strip: Annotated[
         bool, typer.Option("--strip", help="Leave out profile, EXIF and all else that the photo's file says.")
     ] = False,
-    beyond: Annotated[bool, typer.Option("--beyond", help="Go beyond the range that a slider is good for.")] = False,
+    beyond: BeyondOption = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="How many photos at once.")] = 1,
     force: ForceOption = False,
     device: DeviceOption = None,
@@ -90,12 +93,11 @@ def edit(
     One photo is written beside itself as me-edited.jpg. Several go to a folder, with a report of what was done and
     what was not; stopped, the same command goes on.
     """
-    which, wanted = _which(face), _wanted(edits)
+    which, wanted = _which(face), amounts_of(edits)
     picture = None if is_batch(photos) else _opened(photos[0])
-    editor = _loaded(bundle, method, device, wanted, beyond)
+    editor = loaded(bundle, method, device, wanted, beyond)
     _must_change(wanted, bare, editor)
     wanted = {name: editor.within(name, amount) for name, amount in wanted.items()}
-    editor.find(wanted)  # a wrong name costs nothing
     if picture is not None:
         (photo,) = photos
         if out is None:
@@ -103,10 +105,12 @@ def edit(
             target = writable(photo.with_name(f"{photo.stem}-edited{ending}"), force)
         else:
             target = picture_target(out / photo.name if out.is_dir() else out, force)
-        done = _edited(editor, picture, wanted, which, aligned, detail, bare)
+        done, remarks = _edited(editor, picture, wanted, which, aligned, detail, bare)
         done.save(target, strip)
-        for note in _notes(picture, which, aligned, editor):
-            errors.print(printable(f"{photo.name}: {note}"), style="dim", soft_wrap=True, highlight=False, markup=False)
+        for line in _notes(picture, which, aligned, editor):
+            note(f"{photo.name}: {line}", "dim")
+        for line in remarks:
+            note(f"{photo.name}: {line}")
         say(str(target))
         return
 
@@ -114,13 +118,16 @@ def edit(
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; several photos are written to a folder: give another --out")
     tasks, left = found(photos, folder, _ending)
+    remarked: dict[str, list[str]] = {}
 
     def work(photo: Path, place: Path) -> tuple[str, ...]:
         picture = _opened(photo)
         if not _fits(place, picture):
             raise ValueError("it became another kind of picture meanwhile: run the same command again")
-        _edited(editor, picture, wanted, which, aligned, detail, bare).save(place, strip)
-        return tuple(_notes(picture, which, aligned, editor))
+        done, remarks = _edited(editor, picture, wanted, which, aligned, detail, bare)
+        done.save(place, strip)
+        remarked[str(photo)] = remarks
+        return (*_notes(picture, which, aligned, editor), *remarks)
 
     digests = editor.bundle.digests
     how = {
@@ -129,14 +136,14 @@ def edit(
         "weights": [digests.get(part, "") for part in ("generator", "encoder", editor.method, "edits")],
     }  # fmt: skip
     try:
-        with _bar(len(tasks)) as tell:
+        with _bar(len(tasks), remarked) as tell:
             lines = run(tasks, work, folder, how, jobs, force, tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; what is done is in {folder}, and the same command goes on") from None
     _sum_up(lines, left, folder)
 
 
-def _wanted(edits: list[str]) -> dict[str, float]:
+def amounts_of(edits: list[str]) -> dict[str, float]:
     from ..editor import parse_edits
 
     return parse_edits(", ".join(edits))
@@ -156,25 +163,36 @@ def _edited(
     aligned: bool,
     detail: Detail,
     bare: bool,
-) -> Photo:
+) -> tuple[Photo, list[str]]:
+    """A photo edited, and what the editor has to say of how that went."""
     from ..photos import Paste
 
     if bare:
-        return editor.draw(picture, wanted, which, aligned)
-    return editor.edit(picture, wanted, which, aligned, None if detail is Detail.move else Paste(detail.value))
+        return editor.draw(picture, wanted, which, aligned), []
+    how, remarks = None if detail is Detail.move else Paste(detail.value), list[str]()
+    return editor.edit(picture, wanted, which, aligned, how, remarks.append), remarks
 
 
-def _loaded(bundle: str, method: str | None, device: str | None, wanted: Mapping[str, float], beyond: bool) -> Editor:
-    """An editor, which says where an amount is more than its slider is good for."""
+def loaded(bundle: str, method: str | None, device: str | None, wanted: Mapping[str, float], beyond: bool) -> Editor:
+    """An editor for these edits, as `allowed` gives it."""
     from ..editor import load
 
-    editor = load(bundle, method, device)
+    return allowed(load(bundle, method, device), wanted, beyond)
+
+
+def allowed(editor: Editor, wanted: Mapping[str, float], beyond: bool) -> Editor:
+    """The editor, if it may make these edits. It says where an amount is more than its slider is good for."""
     editor.beyond = beyond
+    editor.find(wanted)  # a wrong name costs nothing
     for name, amount in wanted.items():
         if (used := editor.within(name, amount)) != amount:
-            note = f"{name}={amount:g} is more than it is good for: {used:g} is used (--beyond takes it as it is)"
-            errors.print(printable(note), style="yellow", soft_wrap=True, highlight=False, markup=False)
+            note(f"{name}={amount:g} is more than it is good for: {used:g} is used (--beyond takes it as it is)")
     return editor
+
+
+def note(text: str, style: str = "yellow") -> None:
+    """What a person should know, beside what they asked for."""
+    errors.print(printable(text), style=style, soft_wrap=True, highlight=False, markup=False)
 
 
 def _which(face: str) -> Which:
@@ -230,8 +248,8 @@ def _beside(folder: Path) -> Path:
 
 
 @contextmanager
-def _bar(count: int) -> Iterator[Callable[[Line], None]]:
-    """A bar over the photos, and a line at once for each that fails."""
+def _bar(count: int, remarked: Mapping[str, list[str]]) -> Iterator[Callable[[Line], None]]:
+    """A bar over the photos, and a line at once for each that fails, or of whose edit something is remarked."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors) as progress:
         shown = progress.add_task("editing", total=count)
@@ -240,6 +258,8 @@ def _bar(count: int) -> Iterator[Callable[[Line], None]]:
             if line.status == "failed":
                 text = printable(f"{line.photo}: {line.why}")
                 progress.console.print(text, style="red", soft_wrap=True, highlight=False, markup=False)
+            for remark in remarked.get(line.photo, ()) if line.status == "edited" else ():
+                note(f"{line.photo}: {remark}")
             progress.advance(shown)
 
         yield tell
@@ -265,6 +285,7 @@ def sweep(
     out: OutOption = None,
     face: FaceOption = "largest",
     aligned: AlignedOption = False,
+    beyond: BeyondOption = False,
     force: ForceOption = False,
     device: DeviceOption = None,
 ) -> None:
@@ -272,19 +293,19 @@ def sweep(
     import torch
     from PIL import Image
 
-    from ..editor import load
     from ..photos import contact_sheet, open_photo, to_photo, write_picture
 
-    editor = load(bundle, method, device)
-    direction = editor.edit_named(name)
-    target = picture_target(out or photo.with_name(f"{photo.stem}-{name}.png"), force)
-    picture = open_photo(photo)
-    inversion = editor.invert(editor.crops(picture, _one(face), aligned)[0])
+    editor = loaded(bundle, method, device, {}, beyond)
     slider = editor.sliders.get(name)
     first = low if low is not None else slider.low if slider else -3.0
     last = high if high is not None else slider.high if slider else 3.0
-    amounts = torch.linspace(first, last, steps).tolist()
-    images = [editor.render(inversion, amount * direction)[0].cpu() for amount in amounts]
+    for end in (first, last):
+        allowed(editor, {name: end}, beyond)
+    target = picture_target(out or photo.with_name(f"{photo.stem}-{name}.png"), force)
+    picture = open_photo(photo)
+    inversion = editor.invert(editor.crops(picture, _one(face), aligned)[0])
+    amounts = torch.linspace(editor.within(name, first), editor.within(name, last), steps).tolist()
+    images = [editor.render(inversion, {name: amount})[0].cpu() for amount in amounts]
     if target.suffix.lower() in (".gif", ".webp"):
         frames = [Image.fromarray(to_photo(image, editor.bundle.domain.aspect).pixels) for image in images]
         frames += frames[-2:0:-1]  # there and back
@@ -303,6 +324,7 @@ def compare(
     out: OutOption = None,
     face: FaceOption = "largest",
     aligned: AlignedOption = False,
+    beyond: BeyondOption = False,
     force: ForceOption = False,
     device: DeviceOption = None,
 ) -> None:
@@ -312,12 +334,13 @@ def compare(
     from ..encoder.e4e import fit
     from ..photos import contact_sheet, open_photo, write_picture
 
-    wanted, opened = _wanted(edits), Bundle.load(bundle)
+    wanted, opened = amounts_of(edits), Bundle.load(bundle)
     target = picture_target(out or photo.with_name(f"{photo.stem}-compared.png"), force)
     picture = open_photo(photo)
     rows: list[list[Tensor]] = []
     for method in opened.methods:
-        editor = Editor(opened, method, device)
+        editor = allowed(Editor(opened, method, device), wanted, beyond)
+        wanted = {name: editor.within(name, amount) for name, amount in wanted.items()}  # what is too much is said once
         crop = editor.crops(picture, _one(face), aligned)[0]
         rows = rows or [[fit(crop.image, opened.resolution)[0]] for _ in range(2 if edits else 1)]
         inversion = editor.invert(crop)

@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .app import BundleOption, DeviceOption, ForceOption, MethodOption, errors, say, writable
-from .edit import EditOption
+from .edit import BeyondOption, EditOption, amounts_of, loaded
 
 if TYPE_CHECKING:
     from ..photos.video import Report
@@ -35,6 +35,7 @@ def video(
     aligned: Annotated[
         bool, typer.Option("--aligned", help="The whole frame is one face, cut as the bundle's photos are.")
     ] = False,
+    beyond: BeyondOption = False,
     force: ForceOption = False,
     device: DeviceOption = None,
 ) -> None:
@@ -44,12 +45,12 @@ def video(
 
     What is done is kept beside OUT until the video is whole: stopped, the same command goes on.
     """
-    from ..editor import load
     from ..photos.video import Options, check_video_name
 
     check_video_name(target)
-    editor, options = load(bundle, method, device), Options(smooth, smooth, quality, aligned)
-    wanted = editor.find(", ".join(edits))
+    amounts, options = amounts_of(edits), Options(smooth, smooth, quality, aligned)
+    editor = loaded(bundle, method, device, amounts, beyond)
+    wanted = editor.find(amounts)
     writable(target, force)
     try:
         with _shown() as tell:

@@ -6,6 +6,7 @@ from .carry import Carrier, legs_of
 from .faces import Face, face_at, find_faces
 from .mediapipe import person_mask
 from .motion import Motion, motion_along
+from .outcome import remark
 from .paste import Paste, paste, put
 from .photo import (
     Photo,
@@ -44,6 +45,7 @@ __all__ = [
     "pixels_in",
     "put",
     "put_carried",
+    "remark",
     "save_image",
     "suffix_for",
     "to_image",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .landmarks import landmarks_of
-from .mediapipe import View, detect, meshes, view_of
+from .mediapipe import View, certainties, detect, meshes, view_of
 from .mediapipe.mesh import GROWN
 
 Pixels = npt.NDArray[np.uint8]
@@ -17,6 +17,7 @@ Points = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
 SURE = 0.9  # probability above which a face is one
+PLAIN = 0.999  # probability from which on a first look is enough
 COVERED = 1 / 3  # of a face, by one that is surer, from which on it is none: an eye alone looks like a small face
 
 
@@ -71,6 +72,12 @@ def face_at(pixels: Pixels, around: Points, angle: float = 0.0) -> Face:
     """
     ((mesh, score),) = meshes(_rgb(pixels), [View.around(around, angle, GROWN)])
     return Face.of(mesh, score)
+
+
+def is_face_at(pixels: Pixels, around: Points, angle: float = 0.0) -> bool:
+    """Whether `face_at` finds a face, which a first look nearly always tells: some 14 ms on a core, not 40."""
+    (first,) = certainties(_rgb(pixels), [View.around(around, angle, GROWN)])
+    return first >= PLAIN or face_at(pixels, around, angle).score >= SURE
 
 
 def _faces(pixels: Pixels, views: Sequence[View]) -> Iterator[Face]:

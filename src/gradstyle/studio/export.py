@@ -73,6 +73,7 @@ class Outcome:
     name: str
     result: str  # the name in the ZIP; empty where it failed
     error: str = ""
+    remark: str = ""  # on how the edit went
 
 
 def write_batch(
@@ -105,8 +106,8 @@ def report(outcomes: Sequence[Outcome]) -> str:
     """A line for each photo, as CSV."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["photo", "result", "error"])
-    rows.writerows([_inert(each.name), each.result, _inert(each.error)] for each in outcomes)
+    rows.writerow(["photo", "result", "error", "remark"])
+    rows.writerows([_inert(each.name), each.result, _inert(each.error), _inert(each.remark)] for each in outcomes)
     return text.getvalue()
 
 
@@ -134,7 +135,7 @@ def _edited(
             result = f"{number + 1:03d}-{plain_name(name)}.png"
             written = session.save(session.folder / result)
             archive.writestr(zipfile.ZipInfo(result, ZIP_DATE), written.read_bytes())
-            return Outcome(name, result)
+            return Outcome(name, result, remark=session.remarks)
     except (ValueError, OSError, MemoryError) as error:
         return Outcome(name, "", str(error) or type(error).__name__)
     finally:

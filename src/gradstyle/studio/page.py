@@ -518,7 +518,8 @@ class Desk:
             return {self.note: _wrong(error)}
         if shown is None:
             return {self.stage: gr.skip()}
-        return {self.stage: shown, self.command: session.command(), self.python: session.python()}
+        note = _said(session.note, shown["remark"])
+        return {self.stage: shown, self.note: note, self.command: session.command(), self.python: session.python()}
 
     @in_line
     def undo(self, request: gr.Request) -> Updates:
@@ -561,7 +562,8 @@ class Desk:
     def save(self, kind: str, request: gr.Request) -> Updates:
         session = self.sessions.get(_who(request))
         name = f"{session.name}-edited.{kind if kind in KINDS else 'png'}"
-        return self._give(lambda to: session.save(to / name), room_for(session.pixels))
+        said = self._give(lambda to: session.save(to / name), room_for(session.pixels))
+        return {**said, self.note: _said(session.remarks)}
 
     def save_edit(self, request: gr.Request) -> Updates:
         session = self.sessions.get(_who(request))
@@ -696,7 +698,7 @@ class Desk:
         updates: Updates = {
             self.stage: shown,
             self.frame: session.before(),
-            self.note: _said(session.note),
+            self.note: _said(session.note, shown["remark"]),
             self.photo: None,
             self.bundle: session.bundle,
             self.method: gr.Radio(opened.methods, value=session.step.method),
@@ -767,8 +769,8 @@ def _plain(text: str) -> str:
     return html.escape(text)
 
 
-def _said(note: str) -> str:
-    return f'<p role="status">{_plain(note)}</p>' if note else ""
+def _said(*notes: str) -> str:
+    return "".join(f'<p role="status">{_plain(note)}</p>' for note in notes if note)
 
 
 def _wrong(error: BaseException) -> str:
@@ -791,4 +793,10 @@ def _report(outcomes: Sequence[Outcome], of: int) -> str:
     left = f", {of - len(outcomes)} not begun" if of > len(outcomes) else ""
     rows = "".join(f"<tr><td>{_plain(each.name)}</td><td>{_plain(each.error)}</td></tr>" for each in failed)
     table = f'<table class="gs-report"><tr><th>Photo</th><th>Why it failed</th></tr>{rows}</table>' if failed else ""
+    remarked = "".join(
+        f"<tr><td>{_plain(each.name)}</td><td>{_plain(each.remark)}</td></tr>" for each in outcomes if each.remark
+    )
+    table += (
+        f'<table class="gs-report"><tr><th>Photo</th><th>Look at it</th></tr>{remarked}</table>' if remarked else ""
+    )
     return f'<p role="status">{done} of {of} photos edited{left}.</p>{table}'

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..bundles import Slider
 from ..methods import Inversion
-from ..photos import Carrier, Carry, Photo, open_photo, put
+from ..photos import Carrier, Carry, Photo, open_photo, put, remark
 from ..photos.align import Aligned, Frame, align
 from ..photos.faces import Face, find_faces
 from ..photos.portraits import ASTRONAUT
@@ -226,7 +226,8 @@ class Session:
 
     def checked(self, amounts: Amounts) -> dict[str, float]:
         """Amounts that the bundle's edits can have: names it knows, within what each slider allows, zeros left out."""
-        sliders, edits = self.sliders, self.engine.editor(self.bundle, self.step.method).edits
+        sliders, editor = self.sliders, self.engine.editor(self.bundle, self.step.method)
+        edits = editor.edits
         wanted: dict[str, float] = {}
         for name, amount in amounts.items():
             if name not in edits:
@@ -235,6 +236,8 @@ class Session:
                 raise ValueError(f"the amount of {name!r} is a number, got {str(amount)[:80]!r}")
             amount = sliders[name].clamp(float(amount)) if name in sliders else min(max(float(amount), -10.0), 10.0)
             if amount:
+                if why := editor.refusal(name):
+                    raise ValueError(why)
                 wanted[name] = amount
         return wanted
 
@@ -308,7 +311,7 @@ class Session:
             change = self._change(step, step.face)
             cut = self.cut(step.face)
             face, whole = _drawn(cut, change), self._whole(step)
-            thumb = self._thumb(step, face)
+            thumb, remarks = self._thumb(step, face), self._remarks(step, whole)
             with self._lock:
                 if serial != self.serial:
                     return None
@@ -323,6 +326,7 @@ class Session:
                     "after": uri(face, cut.view.size[0], quality=93),
                     "whole": uri(whole),
                     "says": says(step.here),
+                    "remark": remarks,
                     "method": step.method,
                     "steps": strip,
                     "at": at,
@@ -378,6 +382,27 @@ class Session:
         edited = "; ".join(says(amounts) for amounts in step.amounts.values() if amounts)
         replace(self.photo, pixels=pixels, edited=f"{edited} ({step.method}, {self.bundle})" if edited else "").save(to)
         return to
+
+    @property
+    def remarks(self) -> str:
+        """What is to be said of how the edits of all faces went; nothing, if they went well."""
+        return self._remarks(self.step)
+
+    def _remarks(self, step: Step, whole: Photo | None = None) -> str:
+        """Looked at is the photo as the page shows it, which tells as much of a face as the photo itself."""
+        if not step.amounts:
+            return ""
+
+        def looked() -> str:
+            before, after = self.screen.pixels, (whole or self._whole(step)).pixels
+            lines = []
+            for face, amounts in step.amounts.items():
+                line = remark(says(amounts), self._change(step, face), before, after, self.cut(face).on_screen)
+                lines += [f"face {face + 1}: {line}" if line and len(self.faces) > 1 else line]
+            return "; ".join(filter(None, lines))
+
+        key = tuple((face, *sorted(amounts.items())) for face, amounts in step.amounts.items())
+        return self._keep("remarks", lambda: self.engine.alone(looked), self.bundle, step.method, *key)
 
     def frames(self, name: str, count: int, side: int) -> list[Photo]:
         """The face close up, with one edit swept over its range and all others as they are."""

@@ -5,8 +5,8 @@ The weights beside this file are those of mediapipe 0.10.21, © The MediaPipe Au
 """
 
 from .detector import Detection, detect
-from .mesh import meshes, view_of
+from .mesh import certainties, meshes, view_of
 from .person import person_mask
 from .view import View
 
-__all__ = ["Detection", "View", "detect", "meshes", "person_mask", "view_of"]
+__all__ = ["Detection", "View", "certainties", "detect", "meshes", "person_mask", "view_of"]
