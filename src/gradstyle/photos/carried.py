@@ -14,7 +14,7 @@ from .framing import Pixels
 from .motion import Motion, blurred, lengths, step_between
 
 MARGIN = 0.3  # of the crop's side that is added on each side of it: what an edit may move there
-REGAIN = 0.18  # of fine detail: as much as sampling between pixels loses of it
+REGAIN = 0.12  # of fine detail: as much as sampling between pixels loses of it
 BAND = 1 << 19  # pixels of a photo that are put at once
 
 
