@@ -32,7 +32,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     for name in METHODS:
         if name != "e4e":
             bundle.put(name, tiny.method(name))
-    directions = {"smile": tiny.an_edit(seed=1), "age": tiny.an_edit(seed=2)}
+    directions = {"smile": tiny.an_edit(seed=1), "yaw": tiny.an_edit(seed=2)}
     bundle.put_edits({name: Edit(name, edit.w) for name, edit in directions.items()})
     bundle.save(folder / "my-bundle")
     Image.new("RGB", (80, 80), "teal").save(folder / "me.jpg")

@@ -86,7 +86,7 @@ def edit(
 ) -> None:
     """Edit photos of any size and kind: the face is found, edited and put back; all else stays as it is.
 
-    gradstyle edit me.jpg --edit smile=2 --edit age=-1
+    gradstyle edit me.jpg --edit smile=2 --edit yaw=1
 
     gradstyle edit holidays/ --edit smile=1 --face all --jobs 2
 
