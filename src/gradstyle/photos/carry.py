@@ -60,6 +60,7 @@ class Carrying:
     colour: float = 0.07  # deviation of the neighbourhood whose colours new parts take
     spread: tuple[float, ...] = (0.25, 0.125, 0.062, 0.031, 0.016)  # deviations over which motion goes on beyond a face
     turning: tuple[float, ...] = (0.3, 0.15, 0.075, 0.04)  # of a pose, where no mesh tells of the head
+    inner: float = 0.05  # deviation by which a face's edge is left out of what an expression shades
     still: tuple[float, float] = (0.0006, 0.002)  # motion below the first is none, above the second is all
     wall: float = 0.02  # by which the person is dilated: beyond it nothing changes but in poses
 
@@ -245,7 +246,9 @@ class Carrier:
         features = change and change.features
         if features:  # lips that move take their colours along, and what opens between them is new
             tone = tone * (1 - torch.maximum(features.lips, features.eyes))
-            shown = torch.lerp(shown, 1 - features.opened, torch.maximum(features.lips, features.opened))
+            # A face that gets narrower in renderings shows their wall at its edge: no shadow of a smile lies there.
+            tone = tone * (1 - features.moves * (1 - step_between(blurred(face, how.inner * side), 0.8, 0.99)))
+            shown = 1 - torch.maximum((1 - shown) * (1 - features.moves), features.opened)
         missing = photo + tone - new
         fresh = new + blurred(missing * shown, how.colour * side) / (blurred(shown, how.colour * side) + 1e-3)
         if features:

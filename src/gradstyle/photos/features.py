@@ -28,7 +28,7 @@ CLOSED, OPEN = (0.02, 0.06), (0.03, 0.09)  # how far the lips are apart, over th
 TEETH = (0.125, 0.1, 0.095, 0.07, 0.06)  # widths from the middle to a side, of the distance of the corners
 SHOWN = 0.92  # of the opening's height: the upper teeth
 GAP = 0.007  # deviation of the dark between two teeth, of the distance of the corners
-TINT = 0.2  # exponent: how far teeth have the colour of the light on the skin
+TINT = 0.45  # exponent: how far teeth have the colour of the light on the skin
 IVORY = (1.02, 1.0, 0.95)
 FINER = 4  # times as finely as it is told, an arc is drawn
 
@@ -37,6 +37,7 @@ FINER = 4  # times as finely as it is told, an arc is drawn
 class Features:
     """Where what is after the mesh of a face has moved, maps [1, 1, side, side] in 0 … 1."""
 
+    moves: Tensor  # how far the lips move, one number
     lips: Tensor  # how far there are lips that move: they take their own colours along
     eyes: Tensor  # between the lids: no edit paints another's
     opened: Tensor  # where a closed mouth is open now
@@ -51,10 +52,11 @@ class Features:
             for x in (np.linalg.norm((after - before)[LIPS, :2], axis=1).mean(), _height(before), _height(after))
         )
         opens = step_between(now, *OPEN) * (1 - step_between(was, *CLOSED))
-        lips = (1.6 * blurred(hull(after[LIPS, :2], side), 0.03 * side)).clamp(max=1) * step_between(moved, *MOVES)
+        moves = step_between(moved, *MOVES)
+        lips = (1.6 * blurred(hull(after[LIPS, :2], side), 0.03 * side)).clamp(max=1) * moves
         inside, teeth = teeth_between(after[UPPER, :2], after[LOWER, :2], side)
         left, right = (blurred(hull(after[eye, :2], side), 0.006 * side) for eye in EYES)
-        return cls(lips, torch.maximum(left, right), inside * opens, teeth)
+        return cls(moves, lips, torch.maximum(left, right), inside * opens, teeth)
 
     def teeth_beside(self, fresh: Tensor, skin: Tensor) -> Tensor:
         """Teeth, levels [1, 3, side, side]: as light as the lightest that a generator drew there, or as the skin is.
