@@ -50,6 +50,12 @@ def test_a_wall_of_the_hairs_colour_is_no_hair() -> None:
     assert matte[truth].mean() > 0.5 and matte[(person[0, 0] < 0.5)].mean() < 0.02
 
 
+def test_a_dress_of_the_hairs_colour_is_no_hair() -> None:
+    picture, person, mesh, _ = drawn()
+    picture[..., 87:, :] = torch.tensor(HAIR)[:, None, None]  # below a collar
+    assert hair_matte(picture, person, mesh)[..., 90:, :].max() < 0.05
+
+
 def test_a_bald_head_has_none() -> None:
     picture, person, mesh, _ = drawn(hair=SKIN)
     assert hair_matte(picture, person, mesh).max() < 0.05

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .faces import Points
 from .head import CHIN, FOREHEAD, TEMPLES
@@ -36,7 +37,7 @@ def hair_matte(picture: Tensor, person: Tensor, mesh: Points) -> Tensor:
     axes = torch.from_numpy(np.stack([[down[1], -down[0]], down]) / tall / np.array([[wide], [tall]]))
     aside, below = ((place - torch.from_numpy(mesh[FOREHEAD, :2])) @ axes.T).float().unbind(dim=2)
     face = hull(mesh[:, :2], side)
-    free = step_between(person, 0.5, 0.95) * (1 - step_between(blurred(face, 1.0), 0.2, 0.7))
+    free = step_between(person, 0.75, 0.98) * (1 - step_between(blurred(face, 1.0), 0.2, 0.7))
     sides, first, last = SEEDS
     above = free * ((aside.abs() < sides) & (below > first) & (below < last))
     skin = face * ((below > 0.15) & (below < 0.9))
@@ -51,7 +52,11 @@ def hair_matte(picture: Tensor, person: Tensor, mesh: Points) -> Tensor:
     near = (1 - step_between(aside.abs(), *SIDES)) * (1 - step_between(below, *BELOW))
     near = near * torch.where(below > 0.85, step_between(aside.abs(), *NECK), 1.0)
     there = of_hair.rather_than(of_skin, picture) * (1 - step_between(of_hair.far(picture), *SIMILAR))
-    return blurred(there * near * free, 0.8) * step_between(_Colours.of(picture, above).apart(of_skin), *APART)
+    there = there * near * free
+    joined = there * above
+    for _ in range(side // 3):  # what hangs together with what lies above the forehead: no dress is hair
+        joined = torch.minimum(there, F.max_pool2d(joined, 5, 1, 2))
+    return blurred(joined, 0.8) * step_between(_Colours.of(picture, above).apart(of_skin), *APART)
 
 
 def recoloured(picture: Tensor, matte: Tensor, before: Tensor, after: Tensor, drawn: Tensor) -> Tensor:
