@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,10 @@ PAGE = (Path(__file__).parents[2] / "docs" / "photos.md").read_text(encoding="ut
 
 def test_commands_and_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADSTYLE_HOME", str(tmp_path / "home"))
-    bundle(Domain("faces", crop="celeba")).save(tmp_path / "home" / "bundles" / "faces")
+    made = bundle(Domain("faces", crop="celeba"))
+    edits = {**made.edits, "yaw": made.edits["pose"], "blond": made.edits["age"]}
+    made.put_edits({name: replace(edit, name=name) for name, edit in edits.items()}, made.sliders)
+    made.save(tmp_path / "home" / "bundles" / "faces")
     monkeypatch.chdir(tmp_path)
     two = Image.new("RGB", (400, 200))
     two.paste(portrait(), (0, 0))
