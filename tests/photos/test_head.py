@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from gradstyle.photos import Photo
 from gradstyle.photos.features import CLOSED, LIPS, LOWER, UPPER, Features, teeth_between
-from gradstyle.photos.head import TEMPLES, Head, Likeness, continued, looked_up
+from gradstyle.photos.head import TEMPLES, Head, Likeness, beside, looked_up
 from gradstyle.photos.motion import Motion, sampled
 from gradstyle.photos.portraits import astronaut
 
@@ -76,7 +76,7 @@ def test_a_field_goes_on_evenly_where_it_is_free() -> None:
     known, free = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
     known[..., 24:40, 24:40] = 1
     free[..., :, :48] = 1
-    field = continued(torch.full((1, 2, 64, 64), 0.1), known, free)
+    field = beside(torch.full((1, 2, 64, 64), 0.1), known, free)
     assert torch.allclose(field[..., 28:36, 28:36], torch.tensor(0.1), atol=1e-3)
     left, right = field[0, 0, 32, 10], field[0, 0, 32, 58]
     assert left > 0.03 and right < 0.01  # free on one side, a wall on the other

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..photos.head import CHIN, FOREHEAD
 from ..photos.mediapipe.mesh import EYES, POINTS
 from ..photos.mediapipe.symmetry import MIRRORED
 
 Points = npt.NDArray[np.float64]
 
-FOREHEAD, CHIN = 10, 152
 CORNERS = [61, 291]  # of the mouth, the left one in the picture first
 LIPS = [0, 17]  # middle of the upper lip's upper edge, and of the lower lip's lower edge
 OPENING = [13, 14]  # middle of the edges at which the lips meet

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .faces import Points
+from .mediapipe.mesh import EYES
 from .motion import blurred, step_between
 from .outline import hull
 
 UPPER = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308]  # where the lips meet, from corner to corner
 LOWER = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308]
 LIPS = [61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91]  # their outer edge
-EYES = [[33, 160, 158, 133, 153, 144], [362, 385, 387, 263, 373, 380]]  # edges of the lids
-APART = [33, 263]  # outer corners of the eyes
+LIDS = [[33, 160, 158, 133, 153, 144], [362, 385, 387, 263, 373, 380]]  # edges of the lids
 
 MOVES = (0.02, 0.06)  # of the eyes' distance: lips that go less far stay as they are, and further take all along
 CLOSED, OPEN = (0.02, 0.06), (0.03, 0.09)  # how far the lips are apart, over the same: fully below, and not above
@@ -46,7 +46,7 @@ class Features:
     @classmethod
     def of(cls, before: Points, after: Points, side: int) -> Features:
         """Of the points of a face's mesh [468, 3], in the pixels of a picture of `side`."""
-        eyes = float(np.linalg.norm(np.subtract(*before[APART])))
+        eyes = float(np.linalg.norm(np.subtract(*before[EYES])))
         moved, was, now = (
             torch.tensor(x / eyes)
             for x in (np.linalg.norm((after - before)[LIPS, :2], axis=1).mean(), _height(before), _height(after))
@@ -55,7 +55,7 @@ class Features:
         moves = step_between(moved, *MOVES)
         lips = (1.6 * blurred(hull(after[LIPS, :2], side), 0.03 * side)).clamp(max=1) * moves
         inside, teeth = teeth_between(after[UPPER, :2], after[LOWER, :2], side)
-        left, right = (blurred(hull(after[eye, :2], side), 0.006 * side) for eye in EYES)
+        left, right = (blurred(hull(after[eye, :2], side), 0.006 * side) for eye in LIDS)
         return cls(moves, lips, torch.maximum(left, right), inside * opens, teeth)
 
     def teeth_beside(self, fresh: Tensor, skin: Tensor) -> Tensor:

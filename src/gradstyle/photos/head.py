@@ -89,7 +89,7 @@ class Head:
         away = (grid - torch.from_numpy(centre[:2]).float()) @ axes.T
         near = (away.norm(dim=2) < 1).float()[None, None]
         head = cls(mesh, inside, weights, centre, face, free * near, face)
-        depth = continued(head._spread(mesh[:, 2:] - centre[2]) / side, face, head.free)
+        depth = beside(head._spread(mesh[:, 2:] - centre[2]) / side, face, head.free)
         return replace(head, depth=depth)
 
     @property
@@ -102,7 +102,7 @@ class Head:
 
     def moved(self, steps: Points) -> Motion:
         """The picture's motion as the mesh's points go by `steps` [468, 3] pixels."""
-        forth = continued(self._spread(steps[:, :2]) / self.side, self.face, self.free)
+        forth = beside(self._spread(steps[:, :2]) / self.side, self.face, self.free)
         forth = blurred(forth, SMOOTH * self.side)
         forth = forth * step_between(lengths(forth), *STILL)
         return Motion(looked_up(forth, self.depth), torch.ones_like(self.face))
@@ -114,7 +114,7 @@ class Head:
         return spread.permute(2, 0, 1)[None]
 
 
-def continued(field: Tensor, known: Tensor, free: Tensor) -> Tensor:
+def beside(field: Tensor, known: Tensor, free: Tensor) -> Tensor:
     """A field as it is where it is known, as even as can be where it is free, and elsewhere soon nothing."""
     total = torch.zeros_like(F.interpolate(field, (COARSE // 8, COARSE // 8)))
     for side in (COARSE // 8, COARSE // 4, COARSE // 2, COARSE):

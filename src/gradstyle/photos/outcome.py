@@ -8,6 +8,7 @@ from .align import Aligned
 from .carried import MARGIN, Carry
 from .faces import is_face_at
 from .framing import Pixels
+from .motion import lengths
 
 # What is below all three is next to nothing, whatever was wanted.
 SLIGHT = 0.001  # of the crop's side: motion
@@ -32,7 +33,7 @@ def shows(carry: Carry | None) -> bool:
     """Whether a photo that is carried looks other than it was."""
     if carry is None:
         return False
-    moved = float(carry.motion.offset.norm(dim=1).max()) * (1 + 2 * MARGIN)
+    moved = float(lengths(carry.motion.offset).max()) * (1 + 2 * MARGIN)
     hidden = 1 - float(carry.shown.min())
     return moved >= SLIGHT or float(carry.tone.abs().max()) >= FAINT or hidden >= HIDDEN
 
