@@ -30,6 +30,7 @@ def test_it_learns_what_can_be_seen_and_says_how_well(data: Path, tmp_path: Path
     assert outcome.done
     judge = Judge.open(tmp_path / "run" / "teacher.safetensors")
     assert judge.config.attributes == ("bright", "barred") and judge.config.widths == (8, 12)
+    assert judge.role == "teacher"
     assert judge.report["pictures"] == 60  # a quarter, none of which it has learned from
     assert judge.report["balanced_accuracy"] > 0.85 and judge.report["average_precision"] > 0.9
     assert set(judge.report["attributes"]) == {"bright", "barred"}
@@ -47,7 +48,8 @@ def test_a_resumed_run_ends_with_the_same_bits(data: Path, tmp_path: Path):
 def test_a_run_is_exported_without_its_data(data: Path, tmp_path: Path):
     start(request(data, tmp_path / "run", "loop.images=32"), Budget(), Silent())
     export(tmp_path / "run", tmp_path / "small.safetensors", half=True)
-    assert Judge.open(tmp_path / "small.safetensors").config.attributes == ("bright", "barred")
+    small = Judge.open(tmp_path / "small.safetensors")
+    assert small.config.attributes == ("bright", "barred") and small.role == "judge"
 
 
 def test_labels_are_needed_and_columns_are_named(data: Path, tmp_path: Path):
@@ -87,6 +89,23 @@ def test_figures_on_answers_made_by_hand():
     assert first.average_precision == pytest.approx((1 / 1 + 2 / 3) / 2)
     equal = average_precision(torch.zeros(4), torch.tensor([True, False, False, False]))
     assert equal == pytest.approx(0.25)  # no order among equals
+
+
+def test_what_a_network_is_for_stays_in_its_file_and_a_teacher_is_no_bundles_judge(tmp_path: Path):
+    from gradstyle.bundles import Bundle
+    from gradstyle.tensors import read_tensors, write_tensors
+
+    path = Judge(JudgeConfig(("a",), 16, (4, 8), 6), role="teacher").save(tmp_path / "teacher.safetensors")
+    teacher = Judge.open(path)
+    assert teacher.role == "teacher"
+    with pytest.raises(ValueError, match="is a teacher: methods have learned from it"):
+        Bundle("tiny").put("judge", teacher)
+    state, metadata = read_tensors(path)
+    write_tensors(tmp_path / "older.safetensors", state, {k: v for k, v in metadata.items() if k != "role"})
+    assert Judge.open(tmp_path / "older.safetensors").role == ""
+    write_tensors(tmp_path / "odd.safetensors", state, {**metadata, "role": "critic"})
+    with pytest.raises(ValueError, match="a judge or a teacher, not 'critic'"):
+        Judge.open(tmp_path / "odd.safetensors")
 
 
 def test_a_file_that_is_no_judge_is_refused(tmp_path: Path):

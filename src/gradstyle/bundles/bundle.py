@@ -76,7 +76,7 @@ class Bundle:
 
     @property
     def methods(self) -> list[str]:
-        """The methods that this bundle can edit with, the one that keeps most of a crop first."""
+        """The methods that this bundle can edit with, in the order of METHODS."""
         if "generator" not in self or "encoder" not in self:
             return []
         return [name for name in METHODS if name in self or name == "e4e"]  # e4e has no weights of its own
@@ -171,6 +171,8 @@ class Bundle:
 
     def put(self, part: str, module: nn.Module) -> None:
         """Add or replace a part. The bundle keeps the module's tensors, not a copy."""
+        if isinstance(module, Judge) and part == "judge":
+            module.check_no_teacher("what is put in as the bundle's judge")
         state = module.own_state() if isinstance(module, Method) else module.state_dict()
         config = JudgeRecord(module.config, module.report) if isinstance(module, Judge) else module.config
         self.put_state(part, config, state)

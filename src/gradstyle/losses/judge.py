@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..tensors import read_tensors, write_tensors
+
+Role = Literal["judge", "teacher", ""]  # what a network is for; files of before this was written do not say
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ class Judge(nn.Module):
     """Pictures in [−1, 1] to one logit an attribute. Zero is as likely with the attribute as without it: the
     share of either in the training data is no part of the logit."""
 
-    def __init__(self, config: JudgeConfig, report: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: JudgeConfig, report: Mapping[str, Any] | None = None, role: Role = "") -> None:
         super().__init__()
-        self.config = config
+        self.config, self.role = config, role
         self.report = dict(report or {})  # how well it does on pictures it has not learned from
         self.levels = nn.ModuleList(Level(i, o) for i, o in pairwise((3, *config.widths)))
         self.embedding = nn.Linear(config.widths[-1], config.embedding)
@@ -95,6 +97,14 @@ class Judge(nn.Module):
         logits: Tensor = self.out(F.relu(self.embed(images)))
         return logits.float()  # [N, attributes]
 
+    def check_no_teacher(self, name: str) -> None:
+        """Refuse one whose features stand in losses: what has learned to please it would be judged by it."""
+        if self.role == "teacher":
+            raise ValueError(
+                f"{name} is a teacher: methods have learned from it, so it is no judge of them. "
+                "Give a network of `gradstyle train judge`"
+            )
+
     # ---- on disk
 
     def __iter__(self) -> Iterator[str]:
@@ -104,7 +114,7 @@ class Judge(nn.Module):
         if path.exists() and not overwrite:
             raise ValueError(f"{path} exists: choose another name or overwrite it")
         path.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"judge": json.dumps(asdict(self.config)), "report": json.dumps(self.report)}
+        metadata = {"judge": json.dumps(asdict(self.config)), "report": json.dumps(self.report), "role": self.role}
         write_tensors(path, self.state_dict(), metadata, dtype)
         return path
 
@@ -118,7 +128,10 @@ class Judge(nn.Module):
         if "judge" not in metadata:
             raise ValueError(f"{path} is no judge: `gradstyle train judge` and `gradstyle train teacher` make them")
         config = from_json(JudgeConfig, json.loads(metadata["judge"]), str(path))
-        judge = cls(config, json.loads(metadata.get("report", "{}")))
+        role = next((known for known in get_args(Role) if known == metadata.get("role", "")), None)
+        if role is None:
+            raise ValueError(f"{path}: a network of this kind is a judge or a teacher, not {metadata['role']!r}")
+        judge = cls(config, json.loads(metadata.get("report", "{}")), role)
         try:
             judge.load_state_dict(state)
         except RuntimeError as error:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..draws import seed_of
-from ..losses.judge import Judge, JudgeConfig, JudgeReport, judge_report, with_report
+from ..losses.judge import Judge, JudgeConfig, JudgeReport, Role, judge_report, with_report
 from .data import Images, Split, to_float
 from .loop import Batch, Setup, Trainable
 from .passes import descend, learning_mode, place, share_statistics
@@ -39,6 +39,7 @@ class JudgeRecipe(Recipe):
 class JudgeTraining(Trainable[JudgeRecipe]):
     kind: ClassVar[str] = "judge"
     result: ClassVar[str] = "judge.safetensors"
+    role: ClassVar[Role] = "judge"
     Recipe: ClassVar[type[Recipe]] = JudgeRecipe
 
     def __init__(self, setup: Setup[JudgeRecipe]) -> None:
@@ -57,7 +58,7 @@ class JudgeTraining(Trainable[JudgeRecipe]):
         recipe = self.recipe
         torch.manual_seed(seed_of("weights", recipe.loop.seed))
         config = JudgeConfig(recipe.attributes, recipe.data.resolution, recipe.widths, recipe.embedding)
-        self.judge = Judge(config)
+        self.judge = Judge(config, role=self.role)
         place(self.judge, engine.device)
         self.average = copy.deepcopy(self.judge).requires_grad_(False).eval()
         self.modules = {"judge": self.judge, "average": self.average}
@@ -164,3 +165,4 @@ class TeacherTraining(JudgeTraining):
 
     kind: ClassVar[str] = "teacher"
     result: ClassVar[str] = "teacher.safetensors"
+    role: ClassVar[Role] = "teacher"
