@@ -32,6 +32,11 @@ def rows(given: Values, methods: list[str] | None = None) -> dict[tuple[str, str
     return {(row.method, row.metric): row for row in made}
 
 
+def test_a_mean_of_equal_values_is_sure() -> None:
+    for value in (1.0, 0.1, -1 / 3):
+        assert Resampling(57, 0).interval(np.full(57, value)) == (value, value)
+
+
 def test_the_best_is_told_from_what_is_worse_and_not_from_its_equal() -> None:
     found = rows(values(a=0.0, b=0.3, c=0.302))
     assert [m for m in "abc" if found[m, "down"].best] == ["a"]

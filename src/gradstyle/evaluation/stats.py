@@ -33,7 +33,8 @@ class Resampling:
 
     def interval(self, values: Array) -> tuple[float, float]:
         """Of the mean of values [photos]."""
-        low, high = np.quantile(self.weights @ values, [(1 - 0.95) / 2, (1 + 0.95) / 2])
+        means = (self.weights @ values).clip(values.min(), values.max())  # rounding takes them beyond
+        low, high = np.quantile(means, [(1 - 0.95) / 2, (1 + 0.95) / 2])
         return float(low), float(high)
 
     def p(self, differences: Array) -> float:
