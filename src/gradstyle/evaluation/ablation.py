@@ -17,12 +17,14 @@ from torch import Tensor
 from ..bundles import Bundle
 from ..editor import Editor
 from ..methods.gradstyle import GradStyle
-from .attributes import Scores, Target, spread
+from .attributes import Target
 from .bench import Bench, Outcome, Request, Say
-from .editing import VANISHING, changes_of, condition, fixed, look_at_photos, targets_of
+from .editing import VANISHING, targets_of
 from .gauge import Seen
+from .matching import condition, fixed
 from .sheet import write_sheet
-from .store import PICTURES, Metric, RunFolder
+from .sight import Sight
+from .store import PICTURES, RunFolder
 
 KEEPS = (5.0, 15.0, 30.0, 60.0, 100.0)  # μ
 FULL = "full"
@@ -48,32 +50,25 @@ def ablation(request: Request, say: Say | None = None) -> RunFolder:
         bench.editors[name], trained[name] = _trained(name, path, bench)
     bench.methods = tuple(bench.editors)
     judged = bool(bench.judges) and bool(bench.bundle.edits)
-    scores: Scores | None = None
+    sight: Sight | None = None
     targets: tuple[Target, ...] = ()
-    spreads: list[Tensor] = []
     if judged:
-        attributes = bench.judges[0].config.attributes
-        targets = targets_of(bench.bundle, request, attributes, (1.0, 2.0))
-        scores = Scores(attributes, targets, bench.bundle.generator(device=bench.device))
-        spreads = [spread(each) for each in look_at_photos(bench, scores)]
+        targets = targets_of(bench.bundle, request, bench.judges[0].config.attributes, (1.0, 2.0))
+        sight = Sight(bench, targets)
     else:
         bench.notes.append("No edits are measured: that needs a judge, and edits in the bundle.")
     where = {target: fixed(target.amounts((1.0, 2.0))) for target in targets}
     conditions = ["", *(condition(target, amount) for target, amounts in where.items() for amount in amounts)]
     metrics = list(bench.gauge.pair_metrics)
-    if judged:
-        for name, whose in zip(bench.gauge.names, ("", ", second judge")):
-            metrics += [
-                Metric(f"{name}_change", f"Measured change{whose}", "", "of the attribute, in the edit's sense, in sd"),
-                Metric(f"{name}_others", f"Other attributes{whose}", "lower", "mean |change| of the others, in sd"),
-            ]
+    if sight:
+        metrics += sight.metrics
     described = {name: _described(editor, name in trained) for name, editor in bench.editors.items()}
     record = bench.record(
         conditions,
         metrics,
         variants=described,
         trained=trained,
-        edits={t.name: {"attribute": t.attribute, "reverse": t.reverse} for t in targets},
+        edits=sight.protocol if sight else {},
     )
 
     def work(method: str, photos: Tensor, seen: Seen, first: int) -> Outcome:
@@ -81,16 +76,15 @@ def ablation(request: Request, say: Say | None = None) -> RunFolder:
         inversion = editor.invert(photos)
         plain = gauge.look(editor.render(inversion))
         out = Outcome({("", name): v for name, v in gauge.compare(plain, seen).items()}, pictures={"": plain.images})
-        if scores is None:
+        if sight is None:
             return out
-        base = gauge.look(editor.render(inversion, VANISHING * targets[0].edit))
-        before = scores(base.images, base.logits)
+        out.gaps = sight.gaps
+        before = sight.look(gauge.look(editor.render(inversion, VANISHING * targets[0].edit)), first)
         for target, amounts in where.items():
             for amount in amounts:
                 named = condition(target, amount)
                 edited = gauge.look(editor.render(inversion, amount * target.edit), pairs=False)
-                after = scores(edited.images, edited.logits, target.turns)
-                changes = changes_of(target, scores, before, after, spreads, gauge.names)
+                changes = sight.changes(target, before, sight.look(edited, first, target))
                 found = gauge.compare_identity(edited, seen) | changes
                 out.values |= {(named, name): value for name, value in found.items()}
                 out.pictures[named] = edited.images

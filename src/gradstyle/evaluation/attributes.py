@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..bundles.sliders import Slider
-from ..directions.faces import FaceFrame
-from ..directions.scorers import POSE, PoseScorer
+from ..directions.scorers import POSE
 from ..edits import Edit
-from ..stylegan2 import Generator
 
 # Names that people give to edits, and CelebA's for what they change; True: the other way round.
 KNOWN = {
@@ -45,7 +42,7 @@ class Target:
 
     @property
     def turns(self) -> bool:
-        """Whether it turns heads, which landmarks see and judges do not."""
+        """Whether it turns heads, which a face's mesh sees and judges do not."""
         return self.attribute in POSE
 
     @property
@@ -83,31 +80,6 @@ def target_of(
             f"say what it changes with --attribute '{name}=NAME', a name of {', '.join((*attributes, *POSE))}"
         )
     return Target(name, edit, known[wanted.casefold()], reverse, low, high)
-
-
-class Scores:
-    """Each judge's logits and, where an edit turns heads, yaw and pitch beside them, [N, attributes].
-
-    Landmarks cost more than a judge: where `turned` says that nobody will ask, the pose is left unknown.
-    """
-
-    def __init__(self, attributes: tuple[str, ...], targets: tuple[Target, ...], generator: Generator) -> None:
-        self.posed = any(target.turns for target in targets)
-        self.names = (*attributes, *POSE) if self.posed else attributes
-        self.generator = generator
-
-    def __call__(self, images: Tensor, logits: Sequence[Tensor], turned: bool = True) -> list[Tensor]:
-        if not self.posed:
-            return [each.double() for each in logits]
-        pose = self._pose(images).double() if turned else torch.full((len(images), len(POSE)), torch.nan).double()
-        return [torch.cat([each.double(), pose], dim=1) for each in logits]
-
-    @cached_property
-    def _pose(self) -> Callable[[Tensor], Tensor]:
-        return PoseScorer(FaceFrame.of(self.generator))
-
-    def place(self, attribute: str) -> int:
-        return self.names.index(attribute)
 
 
 def spread(scores: Tensor) -> Tensor:

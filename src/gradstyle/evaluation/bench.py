@@ -102,6 +102,7 @@ class Outcome:
     values: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # by condition and metric, [N]
     sets: dict[str, Tensor] = field(default_factory=dict)  # by condition, vectors [N, D] of what set distances compare
     pictures: dict[str, Tensor] = field(default_factory=dict)  # by condition, [N, 3, H, W]
+    gaps: frozenset[str] = frozenset()  # metrics whose NaN says that a picture has no such figure, not that it failed
 
 
 # Method, photos as the encoder takes them, photos as they were seen, the number of the first of them. A figure that is
@@ -154,18 +155,28 @@ class Bench:
     def _judges(self) -> list[Judge]:
         judges = []
         if self.request.judge:
-            judges.append(Judge.open(self.request.judge))
+            judges.append(self._judge(self.request.judge))
         elif "judge" in self.bundle:
             judges.append(self.bundle.judge())
         if self.request.second_judge:
             if not judges:
                 raise ValueError("a second judge needs a first one: give --judge FILE too")
-            judges.append(Judge.open(self.request.second_judge))
+            judges.append(self._judge(self.request.second_judge))
             if judges[0].config.attributes != judges[1].config.attributes:
                 raise ValueError("the two judges tell other attributes apart, so they cannot be compared")
         if not judges:
             self.notes.append("There is no judge in the bundle, and none was given: no distance of features.")
         return [folded(judge).to(self.device) for judge in judges]
+
+    def _judge(self, file: str) -> Judge:
+        judge = Judge.open(file)
+        judge.check_no_teacher(file)
+        if not judge.role:
+            self.notes.append(
+                f"{Path(file).name} is of before networks said what they are for: if methods of this bundle have "
+                "learned from it, it is no judge of them."
+            )
+        return judge
 
     def _identities(self) -> list[Identity]:
         found: list[Identity] = []
@@ -446,7 +457,8 @@ def _row(outcome: Outcome, row: int) -> Outcome:
     def cut(tensors: Mapping[Any, Tensor]) -> dict[Any, Tensor]:
         return {name: tensor[row : row + 1].cpu() for name, tensor in tensors.items() if row < len(tensor)}
 
-    return Outcome(cut(outcome.values), cut(outcome.sets), cut(outcome.pictures))
+    values = {at: value for at, value in cut(outcome.values).items() if at[1] not in outcome.gaps or not value.isnan()}
+    return Outcome(values, cut(outcome.sets), cut(outcome.pictures))
 
 
 def _wrong(outcome: Outcome) -> str:

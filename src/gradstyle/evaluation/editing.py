@@ -1,38 +1,37 @@
 """What stays of a person when one thing is changed: the paper's Table 2, and the same at equal strength.
 
 An edit of the same amount moves one method's picture further than another's. So each is measured at several amounts,
-and compared where the measured change is the same: between two amounts, values are interpolated photo by photo.
+and compared where the measured change is the same in each photo (`matching`). An onlooker sees it, a network that
+nothing here was trained with, where there is one for what the edit is meant to change; else the judge (`sight`).
 
-The change of an attribute is counted from the picture with a vanishing edit, in standard deviations of that attribute
-among the photos. What no edit and a vanishing one differ by is a figure of its own.
+Changes are counted from the picture with a vanishing edit. What no edit and a vanishing one differ by is a figure of
+its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..bundles import Bundle
-from ..directions.scorers import POSE
-from .attributes import Scores, Target, shown, spread, target_of
+from .attributes import Target, shown, target_of
 from .bench import Bench, Outcome, Request, Say
 from .gauge import FIRST, SECOND, Seen
+from .ghosts import Ghosts
+from .matching import FIXED, REACHED, VANISHES, Path, Way, condition, fixed, matched
 from .metrics import l2
+from .onlookers import LOST
 from .photos import default_table
 from .reconstruction import Sets, set_rows, source_vectors
-from .stats import Array, Resampling, agreement, common
+from .sight import Sight
+from .stats import Resampling, agreement, common
 from .store import Curve, Metric, Record, Row, RunFolder, Summary, Values
 
 STEPS = (1.0, 2.0)  # amounts at which each edit is measured, both ways
-FIXED = 2.0  # the amount of the table at a fixed slider value
 VANISHING = 1e-4  # times an edit: no picture shows it, and yet it is rendered as edits are
-VANISHES = "vanishing"  # the condition of that name
-CHANGES = (0.5, 1.0, 1.5, 2.0)  # measured changes at which methods are compared
 UNDONE = 100  # photos, the first, that are inverted again after an edit
 PAPERS = ("smile", "pose", "yaw")  # edits of the paper's table
 
@@ -54,24 +53,20 @@ class Editing:
         self.undone = int(request.changes.get("undone", UNDONE))
         self._resamplings: dict[int, Resampling] = {}
         self.targets = targets_of(bench.bundle, request, self.attributes, self.steps)
-        self.scores = Scores(self.attributes, self.targets, bench.bundle.generator(device=bench.device))
+        self.ghosts = Ghosts(bench.bundle, bench.device)
 
     # ---- the run
 
     def run(self) -> RunFolder:
         bench, gauge = self.bench, self.bench.gauge
-        self.plain = look_at_photos(bench, self.scores)
-        self.spreads = [spread(scores) for scores in self.plain]
+        self.sight = Sight(bench, self.targets)
         record = bench.record(
             self._conditions(),
             self._metrics(),
             steps=list(self.steps),
             fixed=FIXED,
-            changes=list(CHANGES),
             undone=self.undone,
-            edits={
-                t.name: {"attribute": t.attribute, "reverse": t.reverse, "range": [t.low, t.high]} for t in self.targets
-            },
+            edits=self.sight.protocol,
         )
         record, values, sets = bench.measure(record, self._work)
         curves, notes = self._match(record, values)
@@ -79,14 +74,12 @@ class Editing:
         bench.folder.write_values(values, record.photos)
         _, summary = bench.summary(record, values)
         rows = [*summary.rows, *self._sets(record, sets, notes)]
-        pairs = {f"{FIRST}_others": f"{SECOND}_others"}
-        pairs |= {m.name: f"{SECOND}_{m.name}" for identity in gauge.identities for m in identity.metrics}
-        agreed = agreement(rows, pairs) if len(bench.judges) > 1 else []
+        pairs = {f"{FIRST}_{what}": f"{SECOND}_{what}" for what in ("change", "others")}
+        agreed = agreement(rows, pairs) if len(gauge.judges) > 1 else []
+        notes = [*summary.notes, *notes]
         bench.finish(
             record,
-            Summary(
-                summary.interval, summary.test, tuple(rows), tuple(curves), tuple(agreed), (*summary.notes, *notes)
-            ),
+            Summary(summary.interval, summary.test, tuple(rows), tuple(curves), tuple(agreed), tuple(notes)),
         )
         return bench.folder
 
@@ -95,19 +88,9 @@ class Editing:
         return ["", VANISHES, *each]
 
     def _metrics(self) -> list[Metric]:
-        gauge, found = self.bench.gauge, list[Metric]()
-        found += [metric for identity in gauge.identities for metric in identity.metrics]
-        for name, whose in zip(gauge.names, ("", ", second judge")):
-            found += [
-                Metric(f"{name}_change", f"Measured change{whose}", "", "of the attribute, in the edit's sense, in sd"),
-                Metric(f"{name}_others", f"Other attributes{whose}", "lower", "mean |change| of the others, in sd"),
-            ]
-        if len(gauge.judges) > 1:
-            found += [
-                replace(m, name=f"{SECOND}_{m.name}", title=f"{m.title}, matched by the second judge")
-                for identity in gauge.identities
-                for m in identity.metrics
-            ]
+        gauge = self.bench.gauge
+        found = [metric for identity in gauge.identities for metric in identity.metrics]
+        found += [*self.sight.metrics, REACHED, *self.ghosts.metrics]
         found += [
             Metric(
                 "undone_codes", "Codes after undoing", "lower", "edit, invert again, undo: RMS distance of the codes"
@@ -131,23 +114,26 @@ class Editing:
         inversion = editor.invert(photos)
         plain = gauge.look(editor.render(inversion))
         base = gauge.look(editor.render(inversion, VANISHING * self.targets[0].edit))
-        out = Outcome(pictures={"": plain.images})
+        out = Outcome(pictures={"": plain.images}, gaps=self.sight.gaps)
         for where, look in (("", plain), (VANISHES, base)):
             out.values |= {(where, name): v for name, v in gauge.compare_identity(look, seen).items()}
         out.values |= {(VANISHES, name): value for name, value in self._jump(plain, base).items()}
-        before = self.scores(base.images, base.logits)
+        before = self.sight.look(base, first)
+        if before.figures:
+            out.values[VANISHES, LOST.name] = before.lost
+        of_photos = self.ghosts.score(seen.images)
+        ghosts = self.ghosts.look(base.images, plain.images, of_photos)
+        out.values |= {(VANISHES, name): value for name, value in ghosts.items()}
         again = min(len(photos), max(0, self.undone - first))
         for target in self.targets:
             amounts = target.amounts(self.steps)
             for amount in amounts:
                 where = condition(target, amount)
                 edited = gauge.look(editor.render(inversion, amount * target.edit), pairs=False)
-                out.values |= {(where, name): v for name, v in gauge.compare_identity(edited, seen).items()}
-                after = self.scores(edited.images, edited.logits, target.turns)
-                out.values |= {
-                    (where, name): v
-                    for name, v in changes_of(target, self.scores, before, after, self.spreads, gauge.names).items()
-                }
+                found = gauge.compare_identity(edited, seen)
+                found |= self.sight.changes(target, before, self.sight.look(edited, first, target))
+                found |= self.ghosts.look(edited.images, plain.images, of_photos)
+                out.values |= {(where, name): v for name, v in found.items()}
                 if amount in fixed(amounts):
                     out.pictures[where] = edited.images
                     out.sets |= edited.sets(where)
@@ -188,90 +174,69 @@ class Editing:
     def _match(self, record: Record, values: Values) -> tuple[list[Curve], list[str]]:
         """Adds values at matched change, and of areas; gives the curves, and what could not be matched."""
         gauge, curves, notes = self.bench.gauge, list[Curve](), list[str]()
-        who = [m.name for identity in gauge.identities for m in identity.metrics]
+        carried = [m.name for identity in gauge.identities for m in identity.metrics]
+        carried += [*(f"{name}_others" for name in gauge.names), *(m.name for m in self.ghosts.metrics)]
         for target in self.targets:
-            for way in Way.both(target, self.steps):
-                carried = [*who, *(f"{name}_others" for name in gauge.names)]
-                paths, photos = self._paths(record, values, way, FIRST)
-                if paths:
-                    curves += self._matched(values, way, paths, photos, carried, notes)
-                if len(gauge.judges) > 1:
-                    paths, photos = self._paths(record, values, way, SECOND)
-                    self._areas(values, way, paths, photos, {name: f"{SECOND}_{name}" for name in who})
+            for way in Way.both(target, self.steps, *self.sight.change(target)):
+                self._matched(record, values, way, carried, notes)
+                curves += self._curves(record, values, way, carried, notes)
         return curves, notes
 
-    def _paths(self, record: Record, values: Values, way: Way, judge: str) -> tuple[dict[str, Path], list[str]]:
-        """How each method goes as a judge sees it, over the photos that all methods have at every amount."""
-        change, where = f"{judge}_change", way.conditions
-        there = [m for m in record.methods if all(values.get((m, c, change)) for c in where)]
-        photos = common((values[m, c, change] for m in there for c in where), record.photos)
+    def _matched(self, record: Record, values: Values, way: Way, carried: Sequence[str], notes: list[str]) -> None:
+        others = f"{FIRST}_others"  # a method that did not fail has it of every photo
+        there = {m: each for m in record.methods if (each := values.get((m, way.conditions[0], others)))}
+        photos = self.sight.seen(way.target, common(there.values(), record.photos), record.photos)
+        left_out: dict[tuple[str, ...], list[str]] = {}
+        for goal in way.goals:
+            found, compared = matched(values, way, tuple(there), photos, goal, carried)
+            if not any(any(found[m, way.matched(goal), REACHED.name].values()) for m in there):
+                break
+            values |= found
+            if left := tuple(m for m in there if m not in compared):
+                left_out.setdefault(left, []).append(f"{goal:g}{way.unit}")
+        for left, goals in left_out.items():
+            notes.append(
+                f"{way.name}: within {way.furthest:+g}, fewer than half of the photos come to a change of "
+                f"{' or '.join(goals)} with {', '.join(left)}: left out there."
+            )
+
+    def _curves(
+        self, record: Record, values: Values, way: Way, carried: Sequence[str], notes: list[str]
+    ) -> list[Curve]:
+        """Means against the mean change at each amount, and the areas under them, as far as all methods go."""
+        there = [m for m in record.methods if all(values.get((m, c, way.change)) for c in way.conditions)]
+        photos = common((values[m, c, way.change] for m in there for c in way.conditions), record.photos)
         if not photos:
-            return {}, []
+            return []
         paths = {}
         for m in there:
-            means = [way.sign * float(np.mean([values[m, c, change][p] for p in photos])) for c in where]
-            paths[m] = Path([0.0, *means], [VANISHES, *where])
-        return paths, photos
-
-    def _matched(
-        self,
-        values: Values,
-        way: Way,
-        paths: dict[str, Path],
-        photos: list[str],
-        carried: Sequence[str],
-        notes: list[str],
-    ) -> list[Curve]:
-        for goal in CHANGES:
-            reached = [m for m, path in paths.items() if path.end >= goal]
-            if reached and (left := [m for m in paths if m not in reached]):
-                notes.append(
-                    f"{way.name}: within {way.furthest:+g}, {', '.join(left)} does not reach a change of {goal:g} sd "
-                    "and is left out there."
-                )
-            for m in reached:
-                for metric in carried:
-                    if found := paths[m].at(goal, values, m, metric, photos):
-                        values[m, f"{way.target.name}=matched:{way.sign * goal:g}", metric] = found
-        if 0 < max(path.end for path in paths.values()) < CHANGES[0]:
-            notes.append(
-                f"{way.name}: within {way.furthest:+g} no method reaches a change of {CHANGES[0]:g} sd to match."
-            )
+            means = [way.sign * float(np.mean([values[m, c, way.change][p] for p in photos])) for c in way.conditions]
+            paths[m] = Path([0.0, *means], [VANISHES, *way.conditions])
         if stuck := [m for m, path in paths.items() if path.end <= 0]:
-            notes.append(f"{way.name}: of {', '.join(stuck)} the judge sees no change in the edit's sense: no area.")
-        until = self._areas(values, way, paths, photos, {name: name for name in carried})
+            notes.append(f"{way.name}: of {', '.join(stuck)} no change is seen in the edit's sense: no area.")
+        until = min(path.end for path in paths.values())
         curves = []
         for m, path in paths.items():
             for metric in carried:
-                if points := path.points(values, m, metric, photos):
-                    area = values.get((m, way.area, metric))
-                    mean = float(np.mean(list(area.values()))) if area else None
-                    heights = tuple(float(point.mean()) for point in points)
-                    resampling = self.resampling(len(photos))
-                    ends = [resampling.interval(point) if len(photos) > 1 else (None, None) for point in points]
-                    low, high = (tuple(e for e in side if e is not None) for side in zip(*ends))
-                    curves.append(
-                        Curve(
-                            m, way.name, metric, tuple(path.changes), heights, mean, until if area else None, low, high
-                        )
-                    )
+                points = path.points(values, m, metric, photos)
+                if not points:
+                    continue
+                area = path.area(until, values, m, metric, photos) if until > 0 else {}
+                if area:
+                    values[m, way.area(until), metric] = area
+                mean = float(np.mean(list(area.values()))) if area else None
+                heights = tuple(float(point.mean()) for point in points)
+                resampling = self.resampling(len(photos))
+                ends = [resampling.interval(point) if len(photos) > 1 else (None, None) for point in points]
+                low, high = (tuple(e for e in side if e is not None) for side in zip(*ends))
+                changes, end = tuple(path.changes), until if area else None
+                curves.append(Curve(m, way.name, metric, changes, heights, mean, end, low, high, way.unit))
         return curves
 
     def resampling(self, count: int) -> Resampling:
         if count not in self._resamplings:
             self._resamplings[count] = Resampling(count, self.bench.request.seed)
         return self._resamplings[count]
-
-    def _areas(
-        self, values: Values, way: Way, paths: dict[str, Path], photos: list[str], names: dict[str, str]
-    ) -> float:
-        """Under each curve, as far as all methods go."""
-        until = min((path.end for path in paths.values()), default=0.0)
-        for m, path in paths.items() if until > 0 else ():
-            for metric, name in names.items():
-                if area := path.area(until, values, m, metric, photos):
-                    values[m, way.area, name] = area
-        return until
 
     # ---- sets
 
@@ -289,7 +254,7 @@ class Editing:
                 continue
             if target.attribute not in labels:
                 notes.append(f"{target.name}: which photos show {target.attribute} is the judge's word, not a table's.")
-            has = shown(labels, target.attribute, self.plain[0][:, self.scores.place(target.attribute)])
+            has = shown(labels, target.attribute, self.sight.photos[0][:, self.attributes.index(target.attribute)])
             for amount in fixed(target.amounts(self.steps)):
                 gains = (amount * target.sign) > 0
                 want = {p for p, h in zip(record.photos, has) if h is gains}
@@ -321,121 +286,3 @@ def targets_of(
     return tuple(
         target_of(name, edits[name], sliders.get(name), attributes, given.get(name), max(steps)) for name in wanted
     )
-
-
-def look_at_photos(bench: Bench, scores: Scores) -> list[Tensor]:
-    """Scores of the photos themselves, by judge: [photos, attributes]."""
-    each = list[list[Tensor]]()
-    for batch in range(bench.photos.batches):
-        logits = [bench.judged(batch, judge)[1] for judge in range(len(bench.judges))]
-        each.append(scores(bench.at_resolution(batch), logits))
-        bench.say("looking at photos", batch + 1, bench.photos.batches)
-    return [torch.cat(of_judge) for of_judge in zip(*each)]
-
-
-def changes_of(
-    target: Target,
-    scores: Scores,
-    before: list[Tensor],
-    after: list[Tensor],
-    spreads: list[Tensor],
-    names: Sequence[str],
-) -> dict[str, Tensor]:
-    """What each judge sees of an edit, in standard deviations: of its attribute in its sense, and of all others."""
-    found = {}
-    place, judged = scores.place(target.attribute), len(scores.names) - (len(POSE) if scores.posed else 0)
-    others = [i for i in range(judged) if i != place]
-    for name, old, new, unit in zip(names, before, after, spreads):
-        moved = (new - old) / unit
-        found[f"{name}_change"] = target.sign * moved[:, place]
-        found[f"{name}_others"] = moved[:, others].abs().mean(dim=1)
-    return found
-
-
-@dataclass(frozen=True)
-class Way:
-    """One direction of an edit."""
-
-    target: Target
-    sign: float
-    amounts: tuple[float, ...]  # from the least
-
-    @classmethod
-    def both(cls, target: Target, steps: tuple[float, ...]) -> list[Way]:
-        amounts = target.amounts(steps)
-        ways = [cls(target, s, tuple(sorted((a for a in amounts if a * s > 0), key=abs))) for s in (1.0, -1.0)]
-        return [way for way in ways if way.amounts]
-
-    @property
-    def name(self) -> str:
-        return self.target.name + ("+" if self.sign > 0 else "-")
-
-    @property
-    def area(self) -> str:
-        """The condition under which areas stand."""
-        return f"{self.target.name}=area:{'+' if self.sign > 0 else '-'}"
-
-    @property
-    def furthest(self) -> float:
-        return self.amounts[-1]
-
-    @property
-    def conditions(self) -> list[str]:
-        return [condition(self.target, amount) for amount in self.amounts]
-
-
-class Path:
-    """How far a method's picture has changed at rising amounts, as far as it changes further at each."""
-
-    def __init__(self, means: Sequence[float], conditions: Sequence[str]) -> None:
-        self.changes: list[float] = []
-        self.conditions: list[str] = []
-        for mean, where in zip(means, conditions):
-            if not self.changes or mean > self.changes[-1]:
-                self.changes.append(mean)
-                self.conditions.append(where)
-
-    @property
-    def end(self) -> float:
-        return self.changes[-1]
-
-    def points(self, values: Values, method: str, metric: str, photos: Sequence[str]) -> list[Array]:
-        """The metric at each point, [photos] each; of a metric that is a change itself, zero at the start."""
-        found = []
-        for where in self.conditions:
-            held = values.get((method, where, metric))
-            if held is None and where != VANISHES:
-                return []
-            found.append(np.zeros(len(photos)) if held is None else np.array([held[p] for p in photos]))
-        return found
-
-    def at(self, goal: float, values: Values, method: str, metric: str, photos: Sequence[str]) -> dict[str, float]:
-        points = self.points(values, method, metric, photos)
-        for (x, y), (a, b) in zip(pairwise(self.changes), pairwise(points)):
-            if x <= goal <= y:
-                share = (goal - x) / (y - x)
-                return dict(zip(photos, ((1 - share) * a + share * b).tolist()))
-        return {}
-
-    def area(self, until: float, values: Values, method: str, metric: str, photos: Sequence[str]) -> dict[str, float]:
-        """Under the line from no change to `until`, divided by it: the metric's mean on the way."""
-        points = self.points(values, method, metric, photos)
-        if not points:
-            return {}
-        total = np.zeros(len(photos))
-        for (x, y), (a, b) in zip(pairwise(self.changes), pairwise(points)):
-            if x >= until:
-                break
-            end = min(y, until)
-            total += (end - x) * (a + (a + (b - a) * (end - x) / (y - x))) / 2
-        return dict(zip(photos, (total / until).tolist()))
-
-
-def condition(target: Target, amount: float) -> str:
-    return f"{target.name}={amount:+g}"
-
-
-def fixed(amounts: Sequence[float]) -> list[float]:
-    """The amount nearest to the fixed one, each way."""
-    ways = [[a for a in amounts if a < 0], [a for a in amounts if a > 0]]
-    return [min(way, key=lambda a: abs(abs(a) - FIXED)) for way in ways if way]

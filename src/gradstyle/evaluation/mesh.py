@@ -1,4 +1,6 @@
-"""What a face mesh says of a head and its mouth: a judge that no edit was found with and no method trained with.
+"""What a face mesh says of a head and its mouth: a judge that no method was trained with.
+
+Edits of pose may have been found with landmarks of the same mesh. All methods share them, so that favours none.
 
 A mesh is [468, 3]: x to the picture's right, y down, z away from the camera, in one unit, as `Face.mesh` is. Its depth
 is to scale: over 936 photos, that is the unit of depth in which heads are as wide for their height whether turned or

@@ -81,6 +81,21 @@ def _maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return contrast * (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1), contrast  # [N, C, H', W']
 
 
+def laplacian(images: Tensor) -> Tensor:
+    """What a picture has of structure from one pixel to the next, each channel alone."""
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=images.dtype, device=images.device)
+    channels = images.shape[1]
+    padded = F.pad(images, (1, 1, 1, 1), "replicate")
+    return F.conv2d(padded, kernel.expand(channels, 1, 3, 3), groups=channels)  # [N, C, H, W]
+
+
+def sharpness(images: Tensor, others: Tensor) -> Tensor:
+    """Root of the Laplacian's energy in grey, over that of the other pictures: 1 for pictures as sharp as they."""
+    _check(images, others)
+    energies = [laplacian(x.double().mean(dim=1, keepdim=True)).square().mean(dim=(1, 2, 3)) for x in (images, others)]
+    return (energies[0] / energies[1].clamp_min(1e-12)).sqrt()  # [N]
+
+
 def _check(images: Tensor, targets: Tensor) -> None:
     if images.shape != targets.shape or images.ndim != 4:
         raise ValueError(f"pictures to compare are [N, C, H, W] alike, got {list(images.shape)}, {list(targets.shape)}")

