@@ -1,6 +1,6 @@
 """The paper's tables for a bundle: runs `gradstyle evaluate` and writes the tables into docs/benchmark.md.
 
-python -m benchmarks paper BUNDLE PHOTOS --runs runs/faces --second-judge teacher.safetensors
+python -m benchmarks paper BUNDLE PHOTOS --runs runs/faces
 python -m benchmarks paper --runs runs/faces     # the page once more, from runs that are there
 
 An interrupted call goes on where it stopped. What stands in the page between the marks `tables: NAME` and `end` is
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gradstyle.cli.evaluate import app
-from gradstyle.evaluation.store import Metric, Record, Row, RunFolder, Summary
+from gradstyle.evaluation.store import Metric, Record, Row, RunFolder, Summary, change_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmark.md"
 KINDS = ("reconstruction", "editing", "ablation", "residuals")
@@ -78,32 +78,43 @@ def _reconstruction(record: Record, summary: Summary, costs: dict[str, dict[str,
 
 def _editing(record: Record, summary: Summary, costs: dict[str, dict[str, float]]) -> str:
     named = {m.name: m for m in record.metrics}
-    first = next((m for m in record.metrics if m.name.startswith("identity")), None)
+    identity = next((m.name for m in record.metrics if m.name.startswith("identity")), "")
     parts = [_measured(record)]
 
-    def block(title: str, metric: Metric, wanted: Callable[[str], bool]) -> None:
+    def block(title: str, name: str, wanted: Callable[[str], bool], beside: bool = False) -> None:
         conditions = [
-            c for c in record.conditions if wanted(c) and any(summary.row(m, c, metric.name) for m in record.methods)
+            c for c in record.conditions if wanted(c) and any(summary.row(m, c, name) for m in record.methods)
         ]
         if conditions:
-            rows = [[m, *(_cell(summary.row(m, c, metric.name)) for c in conditions)] for m in record.methods]
-            parts.append(f"**{title}**\n\n" + _table(["method", *conditions], rows))
+            rows = [[m, *(cell(m, c, name, beside) for c in conditions)] for m in record.methods]
+            heading = f"{_title(named[name])}{', ' * bool(title)}{title}"
+            parts.append(f"**{heading}**\n\n" + _table(["method", *conditions], rows))
+
+    def cell(method: str, where: str, name: str, beside: bool) -> str:
+        change = summary.row(method, where, change_of(record.protocol, where)) if beside else None
+        at = f" at {change.mean:.3g}" if change and change.mean is not None else ""
+        row = summary.row(method, where, name)
+        fewer = f" ({row.n:,} of {len(record.photos):,})" if row and row.n < len(record.photos) else ""
+        return _cell(row) + at + fewer
+
+    def strongest(where: str) -> bool:
+        return where in at
+
+    def matched(where: str) -> bool:
+        return "matched" in where
 
     at = _strongest(record)
-    if first:
-        block(f"{_title(first)} after each edit: the paper's Table 2", first, lambda c: c in at)
-        block(f"{_title(first)} at equal measured change, in sd", first, lambda c: "matched" in c)
-        block(f"{_title(first)}, mean over the changes that all methods reach", first, lambda c: "area" in c)
-    block("What that edit moves its attribute, in sd", named["judge_change"], lambda c: c in at)
-    block(
-        "Mean change of the other attributes at equal change, in sd ↓", named["judge_others"], lambda c: "matched" in c
-    )
-    block("Edited, inverted again, undone: L2 to the photo ↓", named["undone_l2"], lambda c: c in at)
-    block(
-        "Fréchet distance (judge features) of edited photos to photos with the attribute ↓",
-        named["judge_frechet"],
-        lambda c: c in at,
-    )
+    for change in dict.fromkeys(change_of(record.protocol, where) for where in record.conditions if where in at):
+        block("of each edit", change, lambda c, change=change: c in at and change_of(record.protocol, c) == change)
+    block("of each edit", "lost", strongest)
+    block("after each edit, at the change that it makes: the paper's Table 2", identity, strongest, beside=True)
+    block("by their own measured change", "reached", matched)
+    block("at equal measured change", identity, matched)
+    block("mean over the changes that all methods reach on average", identity, lambda c: "area" in c)
+    for name in ("judge_others", "discriminator", "sharpness"):
+        block("at equal measured change", name, matched)
+    block("edited, inverted again, undone", "undone_l2", strongest)
+    block("of edited photos to photos with the attribute", "judge_frechet", strongest)
     jumps = [named[name] for name in ("jump_l2", "jump_identity", "jump_judge") if name in named]
     rows = [[m, *(_cell(summary.row(m, "vanishing", j.name)) for j in jumps)] for m in record.methods]
     parts.append("**From no edit to a vanishing one**\n\n" + _table(["method", *(_title(j) for j in jumps)], rows))
@@ -121,7 +132,8 @@ def _strongest(record: Record) -> set[str]:
 
 
 def _ablation(record: Record, summary: Summary, costs: dict[str, dict[str, float]]) -> str:
-    wanted = ("identity", "ssim", "l2", "judge_distance", "judge_change", "judge_others")
+    changes = dict.fromkeys(change_of(record.protocol, c) for c in record.conditions if c)
+    wanted = ("identity", *changes, "ssim", "l2", "judge_distance", "judge_others")
     columns = [
         (c, m)
         for c in record.conditions
@@ -178,8 +190,8 @@ def _judges(summary: Summary) -> str:
     if not found:
         return ""
     return (
-        f"Two judges order the methods alike: Spearman's rank correlation is {sum(found) / len(found):.2f} on average "
-        f"over {len(found)} columns, at least {min(found):.2f}."
+        "How far another judge orders the methods as the first does: Spearman's rank correlation is "
+        f"{sum(found) / len(found):.2f} on average over {len(found)} columns, at least {min(found):.2f}."
     )
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from gradstyle.bundles import Bundle
 from gradstyle.cli import app
 from gradstyle.evaluation.card import BEGIN, CARD, END, FIGURES, figures_block, write_card
-from gradstyle.evaluation.store import RunFolder
+from gradstyle.evaluation.store import Metric, Row, RunFolder, Summary
 from gradstyle.files import file_sha256
 from gradstyle.stylegan2 import Generator, GeneratorConfig
 
@@ -44,6 +44,20 @@ def test_the_card_holds_every_figure_and_keeps_the_prose(folder: Path, tmp_path:
         assert file_sha256(folder / file) in text
     assert json.loads((folder / FIGURES).read_text())[0]["photos"] == 12
     assert write_card(folder, [run.path for run in runs]).read_text() == text
+
+
+def test_identity_stands_beside_how_far_the_edit_went_and_how_many_photos_are_fewer(
+    folder: Path, tmp_path: Path
+) -> None:
+    metrics = (Metric("identity", "ID"), Metric("mesh_yaw", "Yaw"))
+    protocol = {"edits": {"yaw": {"change": "mesh_yaw"}}}
+    run = measured(folder, tmp_path / "run", "editing", metrics=metrics, protocol=protocol)
+    rows = [("yaw=+2", "identity", 0.9, 12), ("yaw=+2", "mesh_yaw", 6.5, 11), ("yaw=matched:5°", "identity", 0.8, 7)]
+    run.write_summary(Summary(rows=tuple(Row("e4e", c, m, value, None, None, n) for c, m, value, n in rows)))
+    text = write_card(folder, [run.path]).read_text()
+    assert "| yaw=+2 | – | – | – | – | 0.9 at 6.5 |" in text
+    assert "| yaw=+2 | – | – | – | – | 6.5 (11 photos) |" in text
+    assert "| yaw=matched:5° | – | – | – | – | 0.8 (7 photos) |" in text
 
 
 def test_a_changed_file_or_figure_no_longer_agrees(folder: Path, tmp_path: Path) -> None:

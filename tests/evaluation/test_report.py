@@ -343,11 +343,41 @@ def test_findings_say_who_is_best_and_how_surely(tmp_path: Path) -> None:
     assert said(first, Row("e4e", "", "identity", 0.5, 0.4, 0.6, 3, p=0.2), *smile, kind="editing") == [
         ("gradstyle", "is the best in 2 of 2 columns, clearly in 1.")
     ]
+    matched = [
+        Row(name, "smile=matched:0.5 sd", "identity", value, 0.4, 1.0, 3, p=p, best=name == "e4e")
+        for name, value, p in (("e4e", 0.7, None), ("gradstyle", 0.6, 0.001))
+    ]
+    assert said(first, *smile, *matched, kind="editing") == [
+        ("e4e", "is the best in 1 of 1 columns at equal change, clearly in 1.")
+    ]  # who changes little is the best where changes are not equal, which counts for nothing
+
+
+def test_identity_stands_beside_how_far_the_edit_went(tmp_path: Path) -> None:
+    protocol = {"edits": {"smile": {"change": "mesh_mouth"}, "age": {}}}
+    named = {"mesh_mouth": "Mouth's curve", "judge_change": "Change"}
+    metrics = (*example_run.METRICS[:2], *(example_run.Metric(*each) for each in named.items()))
+    stated = {"protocol": protocol, "metrics": metrics, "conditions": ("", "smile=+2", "age=+2")}
+    run = example_run.write(tmp_path / "run", "editing", count=3, drawn=0, **stated)
+    rows = [
+        Row(name, where, metric, value, None, None, 3)
+        for name, value in (("gradstyle", 0.9), ("e4e", 0.7))
+        for where, metric in (
+            *[("", "identity"), ("smile=+2", "identity"), ("smile=+2", "mesh_mouth"), ("smile=+2", "judge_change")],
+            *[("age=+2", "identity"), ("age=+2", "judge_change"), ("smile=matched:0.5 sd", "identity")],
+            *[("smile=+2", "l2"), ("age=+2", "l2")],
+        )
+    ]
+    run.write_summary(Summary(rows=tuple(rows)))
+    tables = {table.title: [column.title for column in table.columns] for table in Report.read(run).overviews()}
+    assert tables["Identity"] == ["no edit", "smile +2", "smile +2: Mouth's curve", "age +2", "age +2: Change"]
+    assert tables["L2"] == ["smile +2", "age +2"]
+    assert tables["Identity at matched change"] == ["smile at 0.5 sd"]
 
 
 def test_conditions_have_names(tmp_path: Path) -> None:
     report = Report.read(example_run.write(tmp_path / "run", "editing", count=3, drawn=0, protocol={"fixed": -2}))
     names = ["", "vanishing", "smile=+2", "smile=-0.5", "age=matched:-1.5", "smile=area:-", "stage 1, smile=+2"]
+    names += ["yaw=matched:-10°", "age=matched:5 years", "yaw=area:+4.85°", "smile=area:-0.4 sd"]
     assert [report.named(name) for name in names] == [
         "no edit",
         "a vanishing edit",
@@ -356,6 +386,10 @@ def test_conditions_have_names(tmp_path: Path) -> None:
         "age at −1.5 sd",
         "smile −, area",
         "stage 1, smile +2",
+        "yaw at −10°",
+        "age at 5 years",
+        "yaw +, area to 4.85°",
+        "smile −, area to 0.4 sd",
     ]
     assert report.first_condition == "smile=-2"
     tables = [table.title for table in report.overviews()]

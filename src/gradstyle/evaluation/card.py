@@ -16,7 +16,7 @@ from typing import Any
 from ..bundles.config import to_json
 from ..bundles.manifest import MANIFEST, Manifest, read_manifest
 from ..files import write_text
-from .store import RunFolder
+from .store import RunFolder, change_of, is_identity
 
 CARD, FIGURES = "README.md", "figures.json"
 BEGIN, END = "<!-- figures: written by `gradstyle evaluate card` -->", "<!-- end of figures -->"
@@ -77,7 +77,8 @@ def _tables(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield f"\n## {run['kind'].capitalize()}\n\n{run['photos']:,} photos ({said}). {run['interval']}"
         yield from (f"\n{note}" for note in run["notes"])
         titles = {metric["name"]: metric for metric in run["metrics"]}
-        cells = {(row["condition"], row["method"], row["metric"]): _cell(row) for row in run["rows"]}
+        rows = {(row["condition"], row["method"], row["metric"]): row for row in run["rows"]}
+        cells = {at: _cell(row, run["photos"]) for at, row in rows.items()}
         conditions = list(dict.fromkeys(row["condition"] for row in run["rows"]))
         if conditions == [""]:
             names = [name for name in titles if any(("", m, name) in cells for m in run["methods"])]
@@ -92,7 +93,10 @@ def _tables(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
                 yield f"\n### {_title(metric)}\n"
                 yield from _rows(["", *run["methods"]])
             for condition in those:
-                row = (cells.get((condition, method, name), "–") for method in run["methods"])
+                row = [cells.get((condition, method, name), "–") for method in run["methods"]]
+                if is_identity(name):
+                    of = change_of(run["protocol"], condition)
+                    row = [cell + _at(rows.get((condition, method, of))) for cell, method in zip(row, run["methods"])]
                 yield f"| {condition or 'no edit'} | {' | '.join(row)} |"
 
 
@@ -100,13 +104,19 @@ def _title(metric: dict[str, Any]) -> str:
     return f"{metric['title']} {({'higher': '↑', 'lower': '↓'}).get(metric['better'], '')}".strip().replace("|", "\\|")
 
 
-def _cell(row: dict[str, Any]) -> str:
+def _at(row: dict[str, Any] | None) -> str:
+    """How far the edit went, beside what is left of the person."""
+    return "" if row is None or row["mean"] is None else f" at {row['mean']:.{DIGITS}g}"
+
+
+def _cell(row: dict[str, Any], photos: int) -> str:
     if row["mean"] is None:
         return "–"
     shown = f"{row['mean']:.{DIGITS}g}"
     if row["low"] is not None and row["high"] is not None:
         shown += f" [{row['low']:.{DIGITS}g}, {row['high']:.{DIGITS}g}]"
-    return f"**{shown}**" if row["best"] else shown
+    shown = f"**{shown}**" if row["best"] else shown
+    return f"{shown} ({row['n']:,} photos)" if row["n"] < photos else shown
 
 
 def _rows(head: Sequence[str]) -> Iterator[str]:

@@ -224,7 +224,7 @@ def curve_panels(report: Report) -> str:
     parts = [
         "<h2>Against the measured change</h2>",
         '<p class="lead">One slider value is not one strength: methods differ in how far they move the attribute. Here '
-        "they are compared where they have moved it equally far, in its standard deviations among real photos."
+        "each point is one value: how far a method moves the attribute on average, and what its pictures then are."
         f"{' Bands are 95% intervals.' if bands else ''}</p>",
         legend(report),
     ]
@@ -232,7 +232,7 @@ def curve_panels(report: Report) -> str:
         way = edit[:-1] + edit[-1:].replace("-", "−")
         parts.append(f'<h3>{escape(way)}</h3><div class="plots">')
         for panel in (each for each in panels if each.edit == edit):
-            across = f"measured change of {edit.rstrip('+-')}"
+            across = f"measured change of {edit.rstrip('+-')}, {panel.unit}"
             lines = [Curve(name, report.colour(name), points) for name, points in panel.lines.items()]
             upwards = f"{panel.metric.title} {ARROWS[panel.metric.better]}".strip()
             drawn = curves(lines, f"{panel.metric.title} against the {across}", across, upwards)

@@ -14,7 +14,7 @@ from typing import Any
 from ..bundles.config import to_json
 from .charts import Point
 from .stats import LEVEL
-from .store import SOURCE, Metric, Record, Row, RunFolder, Summary, Values
+from .store import SOURCE, Metric, Record, Row, RunFolder, Summary, Values, change_of, is_identity
 
 ENDS = 10  # photos at either end of a metric
 KNOWN = ("gradstyle", "styleres", "sdic", "hfgi", "e4e")  # their colours are the same in every report
@@ -54,6 +54,7 @@ class Panel:
     """One metric against the measured change of one edit."""
 
     edit: str
+    unit: str  # of the change
     metric: Metric
     lines: Mapping[str, Sequence[Point]]  # by method
 
@@ -191,11 +192,21 @@ class Report:
         for metric in self.metrics:
             for group, title in (("", ""), ("matched", " at matched change"), ("area", ", area under the curve")):
                 there = [c for c in self.conditions if group_of(c) == group]
-                cells = {c: found for c in there if (found := self._cells(c, metric.name))}
-                columns = [Column(self.named(c), metric, each) for c, each in cells.items()]
+                columns = []
+                for c in there:
+                    if found := self._cells(c, metric.name):
+                        columns.append(Column(self.named(c), metric, found))
+                        columns += self._change(c) if not group and is_identity(metric.name) else []
                 if len(columns) > 1 or (group and columns):
                     made.append(Table(metric.title + title, columns))
         return made
+
+    def _change(self, condition: str) -> list[Column]:
+        """How far an edit went, to stand beside how much of the person is left."""
+        change = change_of(self.record.protocol, condition)
+        those = [metric for metric in self.metrics if metric.name == change]
+        found = self._cells(condition, change)
+        return [Column(f"{self.named(condition)}: {metric.title}", metric, found) for metric in those if found]
 
     def named(self, condition: str) -> str:
         """A condition as people read it."""
@@ -204,9 +215,9 @@ class Report:
         edit, _, at = condition.partition("=")
         at = at.rpartition(":")[2].replace("-", "−")
         if group_of(condition) == "matched":
-            return f"{edit} at {at} sd"
+            return f"{edit} at {at}{' sd' * at[-1].isdecimal()}"  # of older runs, it is not said
         if group_of(condition) == "area":
-            return f"{edit} {at}, area"
+            return f"{edit} {at[0]}, area{' to ' * bool(at[1:])}{at[1:]}"
         return {"": "no edit", "vanishing": "a vanishing edit"}.get(condition, f"{edit} {at}".strip())
 
     @property
@@ -254,15 +265,15 @@ class Report:
     def panels(self) -> list[Panel]:
         """Every metric against the measured change of every edit."""
         metrics = {metric.name: metric for metric in self.metrics}
-        lines: dict[tuple[str, str], dict[str, list[Point]]] = {}
+        lines: dict[tuple[str, str, str], dict[str, list[Point]]] = {}
         for curve in self.summary.curves:
             lows, highs = (ends if len(ends) == len(curve.value) else curve.value for ends in (curve.low, curve.high))
             points = [Point(*at) for at in zip(curve.change, curve.value, lows, highs)]
             if len(points) > 1:  # less is no curve: the method does not move the attribute
-                lines.setdefault((curve.edit, curve.metric), {})[curve.method] = points
+                lines.setdefault((curve.edit, curve.unit.strip(), curve.metric), {})[curve.method] = points
         return [
-            Panel(edit, metrics.get(metric, Metric(metric, metric)), by_method)
-            for (edit, metric), by_method in lines.items()
+            Panel(edit, unit, metrics.get(metric, Metric(metric, metric)), by_method)
+            for (edit, unit, metric), by_method in lines.items()
         ]
 
     def ends(
@@ -278,9 +289,13 @@ class Report:
     # ---- in words
 
     def findings(self) -> list[tuple[str, str]]:
-        """In a line a method: where it is the best, and whether that is more than noise."""
+        """In a line a method: where it is the best, and whether that is more than noise.
+
+        Of edits, where all methods have changed the picture equally far: who changes little is the best in much else.
+        """
+        matched = [table for table in self.tables() if group_of(table.condition or "") == "matched"]
         wins: dict[str, list[tuple[Metric, list[str] | None]]] = {}
-        columns = [column for table in self.tables() for column in table.columns if column.metric.better]
+        columns = [column for table in matched or self.tables() for column in table.columns if column.metric.better]
         for column in columns:
             rivals = {name: row for name, row in column.cells.items() if not row.best}
             tested = all(row.p is not None for row in rivals.values())
@@ -288,7 +303,8 @@ class Report:
             for name in (name for name, row in column.cells.items() if row.best and rivals):
                 wins.setdefault(name, []).append((column.metric, level))
         ranked = sorted(wins.items(), key=lambda pair: (-len(pair[1]), self.methods.index(pair[0])))
-        return [(name, finding(won, len(columns), len(self.conditions) > 1)) for name, won in ranked]
+        where = " at equal change" * bool(matched)
+        return [(name, finding(won, len(columns), len(self.conditions) > 1, where)) for name, won in ranked]
 
 
 def group_of(condition: str) -> str:
@@ -296,11 +312,11 @@ def group_of(condition: str) -> str:
     return condition.partition("=")[2].rpartition(":")[0]
 
 
-def finding(won: Sequence[tuple[Metric, list[str] | None]], columns: int, many: bool) -> str:
+def finding(won: Sequence[tuple[Metric, list[str] | None]], columns: int, many: bool, where: str = "") -> str:
     """With each metric the methods not told apart from the best; none where nothing was tested."""
     if many:
         clear = sum(level == [] for _, level in won)
-        return f"is the best in {len(won)} of {columns} columns, clearly in {clear}."
+        return f"is the best in {len(won)} of {columns} columns{where}, clearly in {clear}."
     parts = []
     if clear_ones := [metric.title for metric, level in won if level == []]:
         parts.append(f"is clearly the best by {listed(clear_ones)}")

@@ -43,7 +43,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield "\n## Against the measured change"
         for panel in panels:
             metric = f"{plain(panel.metric.title)} {ARROWS[panel.metric.better]}".strip()
-            yield f"\n### {metric} against the measured change of {plain(panel.edit)}\n"
+            yield f"\n### {metric} against the measured change of {plain(panel.edit)}, {panel.unit}\n"
             digits = report.decimals(panel.metric.name)
             longest = max(map(len, panel.lines.values()))
             yield _row(["method", *("change: value" for _ in range(longest))])
