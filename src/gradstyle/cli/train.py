@@ -281,7 +281,7 @@ def _method(name: str) -> None:
     app.command(name, cls=Command, help=f"Train {name} on the generator and encoder of a bundle.")(verb)
 
 
-for _name in ("gradstyle", "styleres", "sdic", "hfgi"):
+for _name in ("gradmove", "gradstyle", "styleres", "sdic", "hfgi"):
     _method(_name)
 
 

@@ -3,16 +3,18 @@
 from typing import Any
 
 from .e4e import E4E
+from .gradmove import GradMove
 from .gradstyle import GradStyle
 from .hfgi import HFGI
 from .method import Inversion, Losses, Method, TrainingContext
 from .sdic import SDIC
 from .styleres import StyleRes
 
-METHODS: dict[str, type[Method[Any]]] = {m.name: m for m in (GradStyle, StyleRes, SDIC, HFGI, E4E)}
+METHODS: dict[str, type[Method[Any]]] = {m.name: m for m in (GradMove, GradStyle, StyleRes, SDIC, HFGI, E4E)}
 
 __all__ = [
     "E4E",
+    "GradMove",
     "HFGI",
     "METHODS",
     "SDIC",

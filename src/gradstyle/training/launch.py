@@ -25,6 +25,7 @@ TRAINABLES = {  # what can be trained, and the class that does it
     "teacher": "judge.TeacherTraining",
     "judge": "judge.JudgeTraining",
     "encoder": "encoder.EncoderTraining",
+    "gradmove": "method.GradMoveTraining",
     "gradstyle": "method.GradStyleTraining",
     "styleres": "method.StyleResTraining",
     "sdic": "method.SDICTraining",

@@ -16,6 +16,7 @@ from ..draws import seed_of
 from ..encoder.e4e import fit
 from ..losses import LazyR1, discriminator_loss
 from ..methods import METHODS, Method
+from ..methods.gradmove import GradMoveConfig
 from ..methods.gradstyle import GradStyleConfig
 from ..methods.hfgi import HFGIConfig
 from ..methods.method import TrainingContext
@@ -35,6 +36,7 @@ from .standing import (
     open_discriminator,
     open_losses,
     random_edit,
+    weights_of,
 )
 
 OptimiserName = Literal["adam", "adam-lookahead", "ranger"]
@@ -76,6 +78,13 @@ class MethodRecipe(Recipe):
 @dataclass(frozen=True)
 class GradStyleRecipe(MethodRecipe):
     config: GradStyleConfig = field(default_factory=GradStyleConfig)
+    optimiser: OptimiserName = "adam-lookahead"
+    losses: LossesRecipe = field(default_factory=lambda: LossesRecipe(perceptual="vgg"))
+
+
+@dataclass(frozen=True)
+class GradMoveRecipe(MethodRecipe):
+    config: GradMoveConfig = field(default_factory=GradMoveConfig)
     optimiser: OptimiserName = "adam-lookahead"
     losses: LossesRecipe = field(default_factory=lambda: LossesRecipe(perceptual="vgg"))
 
@@ -153,6 +162,13 @@ class MethodTraining(Trainable[MethodRecipe]):
 
     def check(self, config: Any) -> None:
         """Refuse, before any work is done, a bundle that the method cannot be trained on."""
+
+    def need_mapping(self) -> None:
+        if not self.generator.config.mapping_layers:
+            raise ValueError(
+                f"{self.kind} learns from random edits, which the mapping network draws, and this bundle's generator "
+                "came without one: take a bundle whose generator has it"
+            )
 
     def begin(self) -> None:
         if start := self.inputs.get("start"):
@@ -233,17 +249,30 @@ class GradStyleTraining(MethodTraining):
     adversarial: ClassVar[str | None] = "weight_adversarial"
 
 
+class GradMoveTraining(MethodTraining):
+    kind: ClassVar[str] = "gradmove"
+    Recipe: ClassVar[type[Recipe]] = GradMoveRecipe
+    adversarial: ClassVar[str | None] = "weight_adversarial"
+
+    def check(self, config: Any) -> None:
+        self.need_mapping()
+
+    def begin(self) -> None:
+        """From an earlier one, or from GradStyle's residuals and gates, which it has in common."""
+        start = self.inputs.get("start")
+        if start and "gradmove" not in (given := weights_of(start)) and "gradstyle" in given:
+            self.method.load_shared(given.state("gradstyle", torch.float32))
+        else:
+            super().begin()
+
+
 class StyleResTraining(MethodTraining):
     kind: ClassVar[str] = "styleres"
     Recipe: ClassVar[type[Recipe]] = StyleResRecipe
     adversarial: ClassVar[str | None] = "adversarial"
 
     def check(self, config: Any) -> None:
-        if not self.generator.config.mapping_layers:
-            raise ValueError(
-                "StyleRes learns from random edits, which the mapping network draws, and this bundle's generator "
-                "came without one: take a bundle whose generator has it"
-            )
+        self.need_mapping()
 
 
 class SDICTraining(MethodTraining):
