@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gradstyle.editor import Editor
+from gradstyle.motion import blurred, sampled
 from gradstyle.photos import Aligned, Carrier, Paste, Photo, paste, put
 from gradstyle.photos.align import cut
 from gradstyle.photos.faces import Pixels
-from gradstyle.photos.motion import blurred, sampled
 from gradstyle.photos.paste import Change
 
 WAYS = ("carried", "auto", "keep", "crop", "prototype")

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gradstyle.bundles import Bundle, Slider
 from gradstyle.directions.footprint import footprint_of, put_footprints
 from gradstyle.edits import Edit
-from gradstyle.photos.motion import sampled
+from gradstyle.motion import sampled
 from gradstyle.stylegan2 import Codes
 
 

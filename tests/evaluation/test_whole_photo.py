@@ -18,9 +18,9 @@ from gradstyle.evaluation.whole_photo import (
     registered,
     wall_of,
 )
+from gradstyle.motion import blurred, sampled
 from gradstyle.photos import Face, Photo
 from gradstyle.photos.mediapipe.mesh import EYES
-from gradstyle.photos.motion import blurred, sampled
 from gradstyle.photos.portraits import astronaut
 
 SIDE = 160

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from gradstyle import load
 from gradstyle.editor import Editor
 from gradstyle.edits import Edit
+from gradstyle.motion import sampled
 from gradstyle.photos import Aligned, Carrier, Photo, align, legs_of, person_mask, put
 from gradstyle.photos.carry import Leg, continued
-from gradstyle.photos.motion import sampled
 from gradstyle.photos.portraits import astronaut
 
 SIDE = 64

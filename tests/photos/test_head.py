@@ -8,10 +8,10 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch.nn import functional as F
 
+from gradstyle.motion import Motion, sampled
 from gradstyle.photos import Photo
 from gradstyle.photos.features import CLOSED, LIPS, LOWER, UPPER, Features, teeth_between
 from gradstyle.photos.head import TEMPLES, Head, Likeness, beside, looked_up
-from gradstyle.photos.motion import Motion, sampled
 from gradstyle.photos.portraits import astronaut
 
 SIDE = 128

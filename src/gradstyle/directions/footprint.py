@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..bundles import Bundle, Slider
 from ..bundles.bundle import FOOTPRINT, POSES
 from ..edits import Edit
-from ..photos.motion import blurred, motion_along
+from ..motion import blurred, motion_along
 from ..stylegan2 import Generator
 
 FACES = 16

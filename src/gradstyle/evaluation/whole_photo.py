@@ -35,12 +35,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..directions.pose import head_pose
+from ..motion import blurred, flow, sampled
 from ..photos import Face, Frame, Photo, aligned_by, person_mask
 from ..photos.align import Crop, cut, frame_of
 from ..photos.faces import Pixels, Points
 from ..photos.mediapipe.detector import overlap
 from ..photos.mediapipe.mesh import EYES, POINTS
-from ..photos.motion import blurred, flow, sampled
 from ..photos.outline import hull
 from .identity import Identity
 from .mesh import CORNERS, LIPS, head_turn, mouth_curve

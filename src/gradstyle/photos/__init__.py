@@ -1,11 +1,11 @@
 """Photos in and out: any picture file, its faces, their crops, and the edit pasted back into the whole."""
 
+from ..motion import Motion, motion_along
 from .align import Aligned, Frame, align, aligned_by, frame_of
 from .carried import Carry, put_carried
 from .carry import Carrier, legs_of
 from .faces import Face, face_at, find_faces
 from .mediapipe import person_mask
-from .motion import Motion, motion_along
 from .outcome import remark
 from .paste import Paste, paste, put
 from .photo import (

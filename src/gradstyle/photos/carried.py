@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..motion import Motion, blurred, lengths, step_between
 from .align import Frame
 from .framing import Pixels
-from .motion import Motion, blurred, lengths, step_between
 
 MARGIN = 0.3  # of the crop's side that is added on each side of it: what an edit may move there
 REGAIN = 0.12  # of fine detail: as much as sampling between pixels loses of it

@@ -7,7 +7,7 @@ difference is added, and only what was not to be seen before comes from the gene
     photo ── registered ── G(w) ══ motion ══ G(w') ── registered ── edited photo
 
 Where a face's mesh is found in photo and renderings, motion is what the mesh says of it (`head.py`): a pose turns the
-head as a body, a look moves its features. Elsewhere it is the flow between renderings (`motion.py`). The colour of hair
+head as a body, a look moves its features. Elsewhere it is the flow between renderings (`..motion`). The colour of hair
 is not drawn but shifted (`hair.py`). All of it goes on beyond the crop, dying out, over head and hair. A person who
 changes their look is a layer of their own: they move before a wall that stays.
 """
@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..edits import Edit, Edits, combine
+from ..motion import Motion, blurred, flow, lengths, motion_along, sampled, step_between
 from .align import Aligned, Frame, cut
 from .carried import MARGIN, Carry, reaching
 from .faces import SURE, Face, Points, face_at
@@ -34,7 +35,6 @@ from .framing import Pixels
 from .hair import hair_matte, recoloured
 from .head import STEADY, Head, Likeness
 from .mediapipe import person_mask
-from .motion import Motion, blurred, flow, lengths, motion_along, sampled, step_between
 from .outline import face_outline
 from .photo import Photo
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..motion import blurred, step_between
 from .faces import Points
 from .mediapipe.mesh import EYES
-from .motion import blurred, step_between
 from .outline import hull
 
 UPPER = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308]  # where the lips meet, from corner to corner

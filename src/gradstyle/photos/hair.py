@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..motion import blurred, step_between
 from .faces import Points
 from .head import CHIN, FOREHEAD, TEMPLES
-from .motion import blurred, step_between
 from .outline import hull
 
 NOISE = 40.0  # variance of a colour, at least

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..motion import Motion, blurred, lengths, step_between
 from .faces import Points
-from .motion import Motion, blurred, lengths, step_between
 from .outline import hull
 
 TEMPLES = [234, 454]  # where a face ends before the ears, the left one in the picture first

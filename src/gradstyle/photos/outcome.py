@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from math import atan2
 
+from ..motion import lengths
 from .align import Aligned
 from .carried import MARGIN, Carry
 from .faces import is_face_at
 from .framing import Pixels
-from .motion import lengths
 
 # What is below all three is next to nothing, whatever was wanted.
 SLIGHT = 0.001  # of the crop's side: motion

@@ -7,8 +7,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..motion import blurred
 from .faces import Points
-from .motion import blurred
 
 FEATHER = 0.03  # of the side: the Gaussian's deviation at the hull's edge
 

@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..motion import blurred, step_between
 from .align import Aligned, Frame
 from .carried import Carry, put_carried
 from .faces import Face, Points
-from .motion import blurred, step_between
 from .outline import hull
 from .photo import Photo
 

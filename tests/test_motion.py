@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gradstyle.motion import area_of, flow, sampled
 from gradstyle.photos import Motion, motion_along
-from gradstyle.photos.motion import area_of, flow, sampled
 
 SIDE = 64
 
