@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from gradstyle.draws import Draws
 from gradstyle.edits import Edit
 from gradstyle.encoder import Encoder, EncoderConfig
-from gradstyle.methods import METHODS, Method
+from gradstyle.methods import BASELINES, METHODS, Method
+from gradstyle.methods.baselines import CarriedConfig, PasteConfig
 from gradstyle.methods.e4e import E4EConfig
 from gradstyle.methods.gradstyle import GradStyleConfig, Stage
 from gradstyle.methods.hfgi import HFGIConfig
@@ -48,13 +49,15 @@ CONFIGS: dict[str, Any] = {  # layers 3 and 4 are 16 px, half the image's side
     ),
     "hfgi": HFGIConfig(layer=3, aligner_widths=(4, 6, 8, 8), consultation_widths=(4, 6, 8), units=2),
     "e4e": E4EConfig(),
+    "paste": PasteConfig(),
+    "carried": CarriedConfig(),
 }
 
 
 def method(name: str, config: Any = None, shaken: bool = True) -> Method[Any]:
     """A method as after some training, or with `shaken=False` as before it."""
     torch.manual_seed(0)
-    made = METHODS[name](generator(), encoder(), config or CONFIGS[name])
+    made = (METHODS | BASELINES)[name](generator(), encoder(), config or CONFIGS[name])
     return (shake(made) if shaken else made).eval()
 
 

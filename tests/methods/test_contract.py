@@ -20,15 +20,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gradstyle.bundles import Bundle, BundleError
 from gradstyle.edits import Edit
-from gradstyle.methods import METHODS, Method
+from gradstyle.methods import BASELINES, METHODS, Method
 from gradstyle.methods.method import Losses
 from gradstyle.stylegan2 import Codes
 from gradstyle.tensors import write_tensors
 
 TRAINED = [name for name in METHODS if name != "e4e"]
+EVERY = METHODS | BASELINES
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=EVERY)
 def method(request: pytest.FixtureRequest) -> Method[Any]:
     """Shared by the tests of this file: those that change a method make their own."""
     made = tiny.method(request.param)
@@ -68,7 +69,7 @@ def test_before_training_the_picture_is_that_of_the_codes(name: str, training: b
     torch.testing.assert_close(made.render(inversion, smile), made.generator(smile.apply(codes)), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["e4e", "hfgi", "styleres"])
+@pytest.mark.parametrize("name", ["e4e", "hfgi", "styleres", *BASELINES])
 @torch.inference_mode()
 def test_a_vanishing_edit_is_next_to_none(name: str) -> None:
     """Not so for SDIC, whose reconstruction takes F as it is, and GradStyle, whose edits pass the aligner."""
@@ -118,15 +119,15 @@ def test_many_edits_at_once_are_those_edits_one_by_one(method: Method[Any]) -> N
 
 @torch.inference_mode()
 def test_given_codes_take_the_place_of_the_encoders(method: Method[Any]) -> None:
-    photo = tiny.photos()
+    photo, edit = tiny.photos(), tiny.an_edit(seed=7) if method.name in BASELINES else ()  # unedited, they give it back
     codes = method.encoder(photo)[0]
-    as_before = method.render(method.invert(photo, codes))
-    assert tiny.far(as_before, method.render(method.invert(photo))) < 1e-5
+    as_before = method.render(method.invert(photo, codes), edit)
+    assert tiny.far(as_before, method.render(method.invert(photo), edit)) < 1e-5
     moved = method.invert(photo, tiny.an_edit().apply(codes))
-    assert tiny.far(method.render(moved), as_before) > 0.01
+    assert tiny.far(method.render(moved, edit), as_before) > 0.01
     styled = method.invert(photo, style_edit(method).apply(codes))
     assert styled.codes.s is not None
-    assert tiny.far(method.render(styled), as_before) > 0.01
+    assert tiny.far(method.render(styled, edit), as_before) > 0.01
 
 
 @torch.inference_mode()
@@ -138,7 +139,7 @@ def test_photos_of_any_size(method: Method[Any]) -> None:
 
 
 @pytest.mark.parametrize("how", ["autocast", "weights"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EVERY)
 @torch.inference_mode()
 def test_bfloat16_stays_close(name: str, how: str) -> None:
     made, photo, edits = tiny.method(name), tiny.photos(), [(), tiny.an_edit()]
@@ -176,7 +177,7 @@ def test_an_inversion_is_a_value(method: Method[Any], tmp_path: Path) -> None:
 @torch.inference_mode()
 def test_an_inversion_of_another_method_is_refused(method: Method[Any], tmp_path: Path) -> None:
     file = tmp_path / "photo.safetensors"
-    for name in METHODS:
+    for name in EVERY:
         if name == method.name:
             continue
         other = tiny.method(name).invert(tiny.photos(1))
@@ -315,11 +316,11 @@ def test_what_it_is_made_of_must_fit(method: Method[Any]) -> None:
     with pytest.raises(
         ValueError, match=f"{method.name} takes a {method.Config.__name__}, got a {other.upper()}Config"
     ):
-        METHODS[method.name](tiny.generator(), tiny.encoder(), tiny.CONFIGS[other])
+        EVERY[method.name](tiny.generator(), tiny.encoder(), tiny.CONFIGS[other])
     with torch.device("meta"):
         larger = type(method.encoder)(replace(tiny.ENCODER, codes=9))
     with pytest.raises(ValueError, match=r"encoder gives codes \[9, 32\], the generator takes \[8, 32\]"):
-        METHODS[method.name](tiny.generator(), larger, tiny.CONFIGS[method.name])
+        EVERY[method.name](tiny.generator(), larger, tiny.CONFIGS[method.name])
 
 
 @pytest.mark.parametrize("name", ["styleres", "sdic", "hfgi"])
@@ -363,9 +364,9 @@ WORK = {
         {"above": 1},
         {"below": 1, "stages.?.align": 1, "stages.?.fuse": 1, "above": 1},
     ),
-}
-READS_FEATURES = {"e4e": 0, "hfgi": 0, "sdic": 0, "styleres": 1, "gradstyle": 1}  # even where codes are given
-LAST = {"e4e": -1, "hfgi": 3, "sdic": 3, "styleres": 3, "gradstyle": 4}  # the last layer that the method writes to
+} | dict.fromkeys(BASELINES, Work({"encoder.backbone": 1, "above": 1}, {}, {"above": 1}))
+READS_FEATURES = {"styleres": 1, "gradstyle": 1}  # even where codes are given
+LAST = {"hfgi": 3, "sdic": 3, "styleres": 3, "gradstyle": 4}  # the last layer that the method writes to, if any
 
 
 def runs(method: Method[Any], work: Callable[[], object]) -> Counter[str]:
@@ -385,7 +386,7 @@ def runs(method: Method[Any], work: Callable[[], object]) -> Counter[str]:
 def test_nothing_is_computed_twice(method: Method[Any]) -> None:
     work, photo, smile = WORK[method.name], tiny.photos(), tiny.an_edit()
     layers = [f"generator.layers.{k}" for k in range(method.generator.config.layers)]
-    groups = {"below": layers[: LAST[method.name] + 1], "above": layers[LAST[method.name] + 1 :]}
+    groups = {"below": layers[: LAST.get(method.name, -1) + 1], "above": layers[LAST.get(method.name, -1) + 1 :]}
     modules = [name for name, _ in method.named_modules()]
     patterns = {pattern for field in fields(Work) for pattern in getattr(work, field.name)}
 
@@ -401,7 +402,8 @@ def test_nothing_is_computed_twice(method: Method[Any]) -> None:
     inversion = method.invert(photo)
     check(lambda: method.invert(photo), work.invert)
     check(
-        lambda: method.invert(photo, inversion.codes), {**work.invert, "encoder.backbone": READS_FEATURES[method.name]}
+        lambda: method.invert(photo, inversion.codes),
+        {**work.invert, "encoder.backbone": READS_FEATURES.get(method.name, 0)},
     )
     check(lambda: method.render(inversion), work.reconstruct)
     check(lambda: method.render(inversion, smile), work.redraw)
@@ -532,8 +534,8 @@ def bundle() -> Bundle:
 @torch.inference_mode()
 def test_a_bundle_gives_each_method_back(bundle: Bundle, tmp_path: Path) -> None:
     loaded = Bundle.load(bundle.save(tmp_path / "bundle"))
-    assert set(loaded.methods) == set(METHODS)
-    for name in METHODS:
+    assert set(loaded.methods) == set(METHODS)  # what is offered; a baseline is there for those who ask
+    for name in EVERY:
         made, again = tiny.method(name), loaded.method(name)
         made.encoder.load_state_dict(bundle.encoder().state_dict())
         assert again.config == made.config
@@ -552,9 +554,12 @@ def test_a_method_that_a_bundle_lacks(bundle: Bundle) -> None:
         has = ", ".join(name for name in METHODS if name != lacking)
         with pytest.raises(BundleError, match=f"bundle 'fewer' has no {lacking}; it has {has}"):
             fewer.method(lacking)
-    with pytest.raises(BundleError, match="there is no method 'psp'; methods are gradstyle, styleres, sdic, hfgi, e4e"):
+    with pytest.raises(
+        BundleError, match="there is no method 'psp'; methods are gradstyle, styleres, sdic, hfgi, e4e, paste"
+    ):
         bundle.method("psp")
     bare = Bundle("bare")
     bare.put("generator", tiny.generator())
-    with pytest.raises(BundleError, match="bundle 'bare' has no e4e; it has no method"):
-        bare.method("e4e")
+    for name in ("e4e", "paste"):
+        with pytest.raises(BundleError, match=f"bundle 'bare' has no {name}; it has no method"):
+            bare.method(name)

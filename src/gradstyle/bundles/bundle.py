@@ -22,7 +22,7 @@ from ..edits import Edit
 from ..encoder import Encoder, EncoderConfig
 from ..files import check_name
 from ..losses.judge import Judge, JudgeRecord
-from ..methods import METHODS, Method
+from ..methods import BASELINES, METHODS, Method
 from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ..tensors import finite, read_shapes, read_tensors, write_tensors
 from .blueprint import ImpossibleShapes, blueprint, differences, listed
@@ -129,15 +129,16 @@ class Bundle:
         return self._build("judge", lambda record: Judge(record.network, record.report), dtype, device)
 
     def method(self, name: str, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Method[Any]:
-        """A method on this bundle's generator and encoder, which all methods share."""
-        if name not in METHODS:
-            raise BundleError(f"there is no method {name!r}; methods are {', '.join(METHODS)}")
-        if name not in self.methods:
+        """A method, or a baseline, on this bundle's generator and encoder, which all methods share."""
+        every = METHODS | BASELINES
+        if name not in every:
+            raise BundleError(f"there is no method {name!r}; methods are {', '.join(every)}")
+        if name not in self.methods and not (self.methods and name in BASELINES):
             raise BundleError(f"bundle {self.name!r} has no {name}; it has {', '.join(self.methods) or 'no method'}")
         generator, encoder = self.generator(dtype, device), self.encoder(dtype, device)
         if name not in self:
-            return METHODS[name](generator, encoder).eval()
-        return self._build(name, lambda config: METHODS[name](generator, encoder, config), dtype, device)
+            return every[name](generator, encoder).eval()
+        return self._build(name, lambda config: every[name](generator, encoder, config), dtype, device)
 
     @property
     def edits(self) -> dict[str, Edit]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .baselines import Carried, Paste
 from .e4e import E4E
 from .gradmove import GradMove
 from .gradstyle import GradStyle
@@ -11,8 +12,11 @@ from .sdic import SDIC
 from .styleres import StyleRes
 
 METHODS: dict[str, type[Method[Any]]] = {m.name: m for m in (GradMove, GradStyle, StyleRes, SDIC, HFGI, E4E)}
+# What methods are measured against and nobody is offered. They have no weights: every bundle with an encoder has them.
+BASELINES: dict[str, type[Method[Any]]] = {m.name: m for m in (Paste, Carried)}
 
 __all__ = [
+    "BASELINES",
     "E4E",
     "GradMove",
     "HFGI",
