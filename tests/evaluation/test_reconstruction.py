@@ -25,9 +25,11 @@ from gradstyle.evaluation.gauge import Gauge
 from gradstyle.evaluation.identity import DlibIdentity
 from gradstyle.evaluation.photos import counted, reason
 from gradstyle.evaluation.reconstruction import reconstruction
+from gradstyle.evaluation.report import Report
 from gradstyle.evaluation.store import RunFolder
 from gradstyle.losses import LPIPS, FeatureDistance
 from gradstyle.losses.inception import Inception
+from gradstyle.methods import BASELINES
 from gradstyle.photos import open_photo
 
 
@@ -48,16 +50,17 @@ def done(bundle: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_every_method_is_measured_on_every_photo_that_can_be_read(done: RunFolder) -> None:
     record, values = done.record(), done.values()
-    assert record.complete and record.methods == runs.METHODS
+    assert record.complete and record.methods == runs.MEASURED
     assert record.photos == ("0.png", "2.png", "4.png", "6.png", "8.png", "10.png")
     names = {metric.name for metric in record.metrics}
     assert {"identity", "ssim", "l2", "psnr", "ms_ssim", "judge_distance"} <= names
     for (method, condition, metric), each in values.items():
-        assert tuple(each) == record.photos and condition == "" and method in runs.METHODS and metric in names
+        assert tuple(each) == record.photos and condition == "" and method in runs.MEASURED and metric in names
     (broken,) = record.failures
     assert (broken.photo, broken.method) == (runs.BROKEN, "") and "cannot identify" in broken.reason
     assert "0x" not in broken.reason
-    (note,) = done.summary().notes
+    baselines, note = done.summary().notes
+    assert baselines.startswith("Baselines, to be beaten: e4e, the codes alone; paste, ") and "carried, " in baselines
     assert note.startswith(f"1 photo cannot be read and left out of every method ({runs.BROKEN}: ")
 
 
@@ -71,10 +74,11 @@ def test_figures_are_those_of_the_pictures(done: RunFolder) -> None:
         )
         found = {name: values[picture.method, "", name][picture.photo] for name in ("ssim", "psnr", "l2")}
         assert found["ssim"] == pytest.approx(ssim, abs=1e-4)
-        psnr = peak_signal_noise_ratio(theirs, ours, data_range=2)
+        with np.errstate(divide="ignore"):  # of a copy
+            psnr = peak_signal_noise_ratio(theirs, ours, data_range=2)
         assert found["psnr"] == pytest.approx(psnr, abs=1e-4)
         assert found["l2"] == pytest.approx(np.mean((ours - theirs) ** 2), abs=1e-6)
-    assert len(done.record().pictures) == 2 * (1 + len(runs.METHODS))
+    assert len(done.record().pictures) == 2 * (1 + len(runs.MEASURED))
 
 
 def test_the_summary_is_of_the_values(done: RunFolder) -> None:
@@ -84,10 +88,33 @@ def test_the_summary_is_of_the_values(done: RunFolder) -> None:
             assert row.mean is not None and row.n == runs.COUNT and row.low is None
             continue
         assert row.mean == pytest.approx(np.mean(list(values[row.method, "", row.metric].values())))
+        if np.isinf(row.mean):
+            assert row.metric == "psnr" and row.method in BASELINES and row.low is None
+            continue
         assert row.low is not None and row.high is not None and row.low <= row.mean <= row.high
     assert {row.metric for row in summary.rows} == {metric.name for metric in done.record().metrics}
-    assert set(done.costs()) == set(runs.METHODS)
+    assert set(done.costs()) == set(runs.MEASURED)
     assert all(cost["seconds"] > 0 and cost["peak_memory_mb"] >= 0 for cost in done.costs().values())
+
+
+def test_a_baseline_that_gives_the_photo_back_is_nobodys_rival(done: RunFolder) -> None:
+    """Its reconstruction is perfect by construction: methods are compared with each other."""
+    rows, values = done.summary().rows, done.values()
+    for name in BASELINES:
+        assert set(values[name, "", "psnr"].values()) == {np.inf} and set(values[name, "", "l2"].values()) == {0.0}
+        assert not any(row.best or row.p is not None for row in rows if row.method == name)
+    for metric in done.record().metrics:
+        ours = {row.method: row for row in rows if row.metric == metric.name and row.method in runs.METHODS}
+        means = {m: -row.mean if metric.better == "lower" else row.mean for m, row in ours.items() if row.mean}
+        (best,) = (m for m, row in ours.items() if row.best)
+        assert means[best] == max(means.values())
+        tested = {m for m, row in ours.items() if row.p is not None}
+        assert tested == (set() if metric.name in ("judge_frechet", "judge_kernel") else set(ours) - {best})
+    report = Report.read(done)
+    (table,) = report.tables()
+    assert table.note.endswith("are compared with nobody: paste, carried.")
+    assert report.findings() and not {name for name, _ in report.findings()} & set(BASELINES)
+    assert not any("which is not tested" in text for _, text in report.findings() if "distance" not in text)
 
 
 def test_set_distances_are_of_all_photos(done: RunFolder, bundle: Path, photos: Path) -> None:
@@ -126,7 +153,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     inverted.clear()
     monkeypatch.setattr(Bench, "costs", lambda self: {})
     reconstruction(asked)
-    assert inverted == [4, 4, 2, 2, 2]  # the two damaged parts, and the three that were left
+    assert inverted == [4, 4, *[2] * 7]  # the two damaged parts, and the second batch
     assert runs.files(asked.out) == runs.files(done.path)
     inverted.clear()
     reconstruction(asked)
@@ -185,7 +212,7 @@ def test_a_folder_of_another_run_is_not_gone_on_with(
 
 def test_what_is_not_there_is_said_before_anything_is_measured(bundle: Path, photos: Path, tmp_path: Path) -> None:
     for change, said in (
-        ({"methods": ("pti",)}, "has no pti; it has gradstyle, styleres, sdic, hfgi, e4e"),
+        ({"methods": ("pti",)}, "has no pti; it has gradstyle, styleres, sdic, hfgi, e4e, paste, carried"),
         ({"second_judge": "x"}, "No such file|not a readable"),
         ({"lpips": "alex.pth"}, "LPIPS needs the backbone's weights and its linear heads"),
         ({"data": str(tmp_path)}, "no pictures in"),
@@ -206,7 +233,7 @@ def test_without_a_judge_and_a_known_crop_the_rest_is_measured(photos: Path, tmp
 def test_two_judges_are_compared(bundle: Path, photos: Path, tmp_path: Path) -> None:
     other = runs.a_judge(7).save(tmp_path / "other.safetensors")
     folder = reconstruction(runs.request(bundle, photos, tmp_path / "run", second_judge=str(other)))
-    (agreed,) = folder.summary().agreement
+    (agreed,) = folder.summary().agreement  # of the methods: both judges find a copy perfect
     means = {
         name: [row.mean for m in runs.METHODS if (row := folder.summary().row(m, "", f"{name}_distance"))]
         for name in ("judge", "judge2")

@@ -32,6 +32,7 @@ from ..losses.inception import Inception
 from ..losses.judge import Judge
 from ..losses.perceptual import LPIPS, Backbone
 from ..losses.teacher import folded
+from ..methods import BASELINES
 from ..photos import to_photo
 from ..photos.framing import Crop
 from ..tensors import BadTensors, read_tensors, write_tensors
@@ -39,7 +40,7 @@ from ..training.data import Split
 from .gauge import Gauge, Seen
 from .identity import DlibIdentity, FaceIdentity, Identity
 from .metrics import rounded
-from .photos import Photos, Selection, default_split, reason
+from .photos import Photos, Pictures, Selection, default_split, reason
 from .stats import INTERVAL, TEST, Summariser, agreement
 from .store import (
     COSTS,
@@ -48,6 +49,7 @@ from .store import (
     RUN,
     SOURCE,
     SUMMARY,
+    UNEDITED,
     VALUES,
     Failure,
     Kind,
@@ -61,6 +63,12 @@ from .store import (
 )
 
 PROBES = 5  # renders of one photo, of whose times the median counts
+COSTLESS = {  # what a method is to beat
+    "e4e": "the codes alone",
+    "paste": "the edited picture of the codes, and what they lack of the photo laid over it, where it was",
+    "carried": "the same, carried along the motion between the generator's two pictures",
+    UNEDITED: "the photo as it is, whatever the edit",
+}
 SMALL = 128  # pixels up to which one picture's work does not fill several processors
 Say = Callable[[str, int, int], None]  # what is being done, how much of it is, out of how much
 
@@ -72,7 +80,7 @@ class Request:
     bundle: str
     data: str
     out: Path
-    methods: tuple[str, ...] = ()  # all that the bundle has, if none is named
+    methods: tuple[str, ...] = ()  # all that the bundle has, and the baselines, if none is named
     split: Split | None = None  # the test part of the table beside the photos, if there is one and this is not given
     every_photo: bool = False  # no split, even where there is one
     photos: int | None = 1000  # the first so many
@@ -126,15 +134,7 @@ class Bench:
         self.gauge = Gauge(
             self.bundle.resolution, self._identities(), self.judges, self._lpips(), self._lpips_title, inception
         )
-        split = request.split if request.split or request.every_photo else default_split(request.data)
-        width, height = self.bundle.domain.aspect
-        side = max(self.bundle.resolution, self.bundle.config("encoder").input_size)
-        self.photos = Photos(
-            Selection(request.data, split, request.photos, request.framing, width / height),
-            side,
-            request.batch,
-            lambda done, total: self.say("reading photos", done, total),
-        )
+        self.photos = self._open_photos()
         self.folder = RunFolder(request.out)
         small = self.device.type == "cpu" and self.bundle.resolution <= SMALL
         self.workers = torch.get_num_threads() if small else 1
@@ -143,10 +143,21 @@ class Bench:
 
     # ---- what is there
 
+    def _open_photos(self) -> Pictures:
+        request = self.request
+        split = request.split if request.split or request.every_photo else default_split(request.data)
+        width, height = self.bundle.domain.aspect
+        return Photos(
+            Selection(request.data, split, request.photos, request.framing, width / height),
+            max(self.bundle.resolution, self.bundle.config("encoder").input_size),
+            request.batch,
+            lambda done, total: self.say("reading photos", done, total),
+        )
+
     def _methods(self) -> tuple[str, ...]:
-        there = tuple(self.bundle.methods)
-        if not there:
+        if not self.bundle.methods:
             raise ValueError(f"bundle {self.bundle.name!r} has no method to measure: it has no encoder")
+        there = (*self.bundle.methods, *BASELINES)
         for name in self.request.methods:
             if name not in there:
                 raise ValueError(f"bundle {self.bundle.name!r} has no {name}; it has {', '.join(there)}")
@@ -238,7 +249,6 @@ class Bench:
             "shown": request.shown,
             **choices,
         }
-        split = self.photos.selection.split
         return Record(
             kind=self.kind,
             protocol=protocol,
@@ -251,12 +261,7 @@ class Bench:
                 "licence": self.bundle.licence,
                 "parts": parts,
             },
-            data={
-                "name": Path(request.data).name,
-                "fingerprint": self.photos.fingerprint,
-                "split": "" if split is None else ":".join(filter(None, (split.file, _rule(split)))),
-                "photos": len(self.photos),
-            },
+            data={**self.photos.about, "photos": len(self.photos)},
             methods=self.methods,
             conditions=tuple(conditions),
             metrics=tuple(metrics),
@@ -428,7 +433,8 @@ class Bench:
     def summary(self, record: Record, values: Values) -> tuple[Summariser, Summary]:
         summariser = Summariser(self.methods, record.metrics, self.request.seed)
         rows = summariser.rows(values, record.photos)
-        notes = [*self.notes, *told(record)]
+        baselines = "; ".join(f"{name}, {what}" for name, what in COSTLESS.items() if name in self.methods)
+        notes = [*self.notes, *([f"Baselines, to be beaten: {baselines}."] if baselines else []), *told(record)]
         agreed = agreement(rows, self.gauge.pairs) if self.gauge.pairs else []
         return summariser, Summary(INTERVAL, TEST, tuple(rows), (), tuple(agreed), tuple(notes))
 
@@ -502,10 +508,6 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
     }
-
-
-def _rule(split: Split) -> str:
-    return f"{split.column}={split.value}" if split.column else ""
 
 
 def _at(photos: Tensor, side: int) -> Tensor:

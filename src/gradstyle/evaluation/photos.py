@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,13 +33,49 @@ class Selection:
     aspect: float = 1.0
 
 
-class Photos:
+class Pictures(ABC):
+    """What a run measures methods on, batch by batch."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.broken: list[Failure] = []
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    @abstractmethod
+    def about(self) -> dict[str, str]:
+        """Their name, fingerprint and split."""
+
+    @abstractmethod
+    def __getitem__(self, batch: int) -> Tensor:
+        """One batch, [N, 3, side, side] in [−1, 1]."""
+
+    def labels(self, table: str) -> dict[str, list[bool | None]]:
+        """What a table says of each picture."""
+        raise ValueError(f"{table} says nothing of pictures that have no files")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def batches(self) -> int:
+        return -(-len(self) // self.batch)
+
+    def names_of(self, batch: int) -> tuple[str, ...]:
+        return self.names[batch * self.batch : (batch + 1) * self.batch]
+
+
+class Photos(Pictures):
     """Photos in the order of their names and numbers, [3, side, side] each."""
 
     def __init__(
         self, selection: Selection, side: int, batch: int, progress: Callable[[int, int], None] | None = None
     ) -> None:
-        self.selection, self.batch = selection, batch
+        super().__init__(batch)
+        self.selection = selection
         self.source = Source.open(selection.data)
         if not self.source.names:
             raise ValueError(f"no pictures in {selection.data}")
@@ -46,7 +83,6 @@ class Photos:
         chosen = selection.split.choose(self.source) if selection.split else range(len(self.source.names))
         wanted = sorted(chosen, key=lambda index: counted(self.source.names[index]))[: selection.first]
         self.fingerprint = self.source.fingerprint(wanted, self.framing.rule)
-        self.broken: list[Failure] = []
         self.chosen: list[int] = []
         self.kept: list[Pixels] | None = [] if len(wanted) * 3 * side**2 <= KEPT else None
         for index, read in zip(wanted, self._read(wanted, progress)):
@@ -63,18 +99,20 @@ class Photos:
     def names(self) -> tuple[str, ...]:
         return tuple(self.source.names[index] for index in self.chosen)
 
+    @property
+    def about(self) -> dict[str, str]:
+        split = self.selection.split
+        rule = f"{split.column}={split.value}" if split and split.column else ""
+        return {
+            "name": Path(self.selection.data).name,
+            "fingerprint": self.fingerprint,
+            "split": ":".join(filter(None, (split.file, rule))) if split else "",
+        }
+
     def __len__(self) -> int:
         return len(self.chosen)
 
-    @property
-    def batches(self) -> int:
-        return -(-len(self) // self.batch)
-
-    def names_of(self, batch: int) -> tuple[str, ...]:
-        return self.names[batch * self.batch : (batch + 1) * self.batch]
-
     def __getitem__(self, batch: int) -> Tensor:
-        """One batch, [N, 3, side, side] in [−1, 1]."""
         places = range(batch * self.batch, min((batch + 1) * self.batch, len(self)))
         if self.kept is not None:
             squares = [self.kept[place] for place in places]
@@ -148,4 +186,4 @@ def default_split(data: str, value: str = "test") -> Split | None:
     return None if column is None else Split(table, column, value)
 
 
-__all__ = ["Photos", "Selection", "counted", "default_split", "default_table", "reason"]
+__all__ = ["Photos", "Pictures", "Selection", "counted", "default_split", "default_table", "reason"]

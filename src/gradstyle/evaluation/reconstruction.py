@@ -11,7 +11,7 @@ from torch import Tensor
 from .bench import Bench, Outcome, Request, Say
 from .gauge import DEFINED, INCEPTION, JUDGED, Seen
 from .metrics import frechet, kernel_distance
-from .store import Record, Row, RunFolder
+from .store import Record, Row, RunFolder, contenders
 
 
 def reconstruction(request: Request, say: Say | None = None) -> RunFolder:
@@ -63,7 +63,8 @@ def set_rows(
         theirs = torch.stack(list(reference.values()))
         for metric, measure in zip(metrics, (frechet, kernel_distance)):
             found = {m: measure(torch.stack([v[photo] for photo in shared]), theirs) for m, v in there.items()}
-            best = min(found, key=lambda m: found[m]) if len(found) > 1 else None
+            rivals = contenders(found, condition)
+            best = min(rivals, key=lambda m: found[m]) if len(rivals) > 1 else None
             rows += [
                 Row(
                     m,

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ..bundles.config import to_json
+from ..methods import METHODS
 from .charts import Point
 from .stats import LEVEL
-from .store import SOURCE, Metric, Record, Row, RunFolder, Summary, Values, change_of, is_identity
+from .store import COPIES, SOURCE, Metric, Record, Row, RunFolder, Summary, Values, change_of, contenders, is_identity
 
 ENDS = 10  # photos at either end of a metric
-KNOWN = ("gradstyle", "styleres", "sdic", "hfgi", "e4e")  # their colours are the same in every report
+KNOWN = (*METHODS, *COPIES)  # their colours are the same in every report
 PAGE, MARKDOWN, JSON = "report.html", "report.md", "report.json"
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 COST_TITLES = {
@@ -181,8 +182,15 @@ class Report:
         for condition in self.conditions:
             columns = [Column(m.title, m, cells) for m in self.metrics if (cells := self._cells(condition, m.name))]
             if columns:
-                made.append(Table(self.named(condition), columns, condition))
+                made.append(Table(self.named(condition), columns, condition, self._copies(condition)))
         return made
+
+    def _copies(self, condition: str) -> str:
+        """Which methods are right by construction, and so out of the comparison."""
+        copies = [name for name in self.record.methods if not contenders([name], condition)]
+        return f"Baselines that give the photo itself back, and are compared with nobody: {', '.join(copies)}." * bool(
+            copies
+        )
 
     def overviews(self) -> list[Table]:
         """Where there are several conditions: one a metric, methods by conditions; matched ones and areas apart."""
@@ -297,7 +305,8 @@ class Report:
         wins: dict[str, list[tuple[Metric, list[str] | None]]] = {}
         columns = [column for table in matched or self.tables() for column in table.columns if column.metric.better]
         for column in columns:
-            rivals = {name: row for name, row in column.cells.items() if not row.best}
+            among = [name for name, row in column.cells.items() if contenders([name], row.condition)]
+            rivals = {name: row for name in among if not (row := column.cells[name]).best}
             tested = all(row.p is not None for row in rivals.values())
             level = [name for name, row in rivals.items() if self.level(row)] if tested else None
             for name in (name for name, row in column.cells.items() if row.best and rivals):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .metrics import rank_correlation
-from .store import Key, Metric, Row, Values
+from .store import Key, Metric, Row, Values, contenders
 
 Array = npt.NDArray[np.float64]
 
@@ -73,8 +73,9 @@ class Summariser:
             return [Row(m, condition, metric, None, None, None, 0, len(photos) - len(each[m])) for m in each]
         table: dict[str, Array] = {m: np.array([v[photo] for photo in shared]) for m, v in each.items()}
         means = {m: float(of_method.mean()) for m, of_method in table.items()}
-        best = self._best(metric, means)
-        tested = self._tests(table, best, len(shared)) if best is not None else {}
+        rivals = contenders(table, condition)
+        best = self._best(metric, {m: means[m] for m in rivals})
+        tested = self._tests({m: table[m] for m in rivals}, best, len(shared)) if best is not None else {}
         rows = []
         for m, of_method in table.items():
             finite = len(shared) > 1 and bool(np.isfinite(of_method).all())
@@ -123,7 +124,7 @@ def agreement(rows: Sequence[Row], pairs: Mapping[str, str]) -> list[dict[str, o
         for first, second in pairs.items():
             methods = [
                 m
-                for m in dict.fromkeys(r.method for r in rows)
+                for m in contenders(dict.fromkeys(r.method for r in rows), condition)
                 if {(m, condition, n) for n in (first, second)} <= set(means)
             ]
             if len(methods) > 1:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from ..bundles.config import from_json, to_json
 from ..files import write_text
+from ..methods import BASELINES
 
 FORMAT = 1
 RUN, VALUES, SUMMARY, COSTS, PICTURES, PARTS = (
@@ -34,8 +35,10 @@ RUN, VALUES, SUMMARY, COSTS, PICTURES, PARTS = (
 )
 HEADER = ("photo", "method", "condition", "metric", "value")
 SOURCE = "source"  # stands for a method where the photo itself is meant
+UNEDITED = "unedited"  # a method that answers with the photo itself, whatever the edit
+COPIES = (*BASELINES, UNEDITED)  # without an edit they give the photo itself
 
-Kind = Literal["reconstruction", "editing", "ablation", "residuals"]
+Kind = Literal["reconstruction", "editing", "pairs", "ablation", "residuals"]
 
 
 @dataclass(frozen=True)
@@ -254,6 +257,11 @@ def picture_name(number: int, method: str, condition: str) -> str:
         c if c.isascii() and (c.isalnum() or c in "-+.") else "_" for c in f"{method}-{condition}".strip("-")
     )
     return f"{PICTURES}/{number:03d}-{plain}.png"
+
+
+def contenders(methods: Iterable[str], condition: str) -> list[str]:
+    """Those that can be the best. Where nothing is edited, whoever gives the photo back is right by construction."""
+    return [method for method in methods if method not in COPIES or "=" in condition]
 
 
 def conditions_of(keys: Iterable[Key]) -> tuple[str, ...]:
