@@ -32,6 +32,7 @@ SLOW = {
         "directions/test_find.py",
         "evaluation/test_ablation.py",
         "evaluation/test_editing.py",
+        "evaluation/test_pairs.py",
         "evaluation/test_reconstruction.py",
         "evaluation/test_report_page.py",
         "methods/test_hfgi.py",

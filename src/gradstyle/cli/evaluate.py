@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -43,7 +43,12 @@ PresetOption = Annotated[
     ),
 ]
 MethodsOption = Annotated[
-    list[str] | None, typer.Option("--method", "-m", help="Only this method; may be given again. All, if not given.")
+    list[str] | None,
+    typer.Option(
+        "--method",
+        "-m",
+        help="Only this method or baseline (paste, carried); may be given again. All, if not given.",
+    ),
 ]
 PhotosOption = Annotated[int | None, typer.Option(help="The first so many photos.", min=1, show_default="1000")]
 SplitOption = Annotated[
@@ -170,6 +175,60 @@ def editing(
     with _bar() as bar:
         folder = run(request, bar)
     _tell(folder, lambda condition: bool(condition) and "matched" not in condition)
+    _close(folder)
+
+
+@app.command(cls=Command)
+def pairs(
+    bundle: BundleArgument,
+    out: RunOption = None,
+    edits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--edit", "-e", help="An edit to measure; may be given again; 'all': every slider. [smile, age, yaw]"
+        ),
+    ] = None,
+    amounts: Annotated[
+        list[float] | None,
+        typer.Option("--amount", help="At which each is measured, both ways, within its slider. [1.5]", min=0.01),
+    ] = None,
+    count: Annotated[int, typer.Option("--pairs", "-n", help="How many pictures.", min=1)] = 200,
+    truncation: Annotated[
+        float, typer.Option(help="Of the pictures; 1: as varied as it gets; less: more usual.")
+    ] = 0.7,
+    mixed: Annotated[
+        float, typer.Option(help="Share of the pictures whose finer layers are of another one.", min=0, max=1)
+    ] = 0.5,
+    method: MethodsOption = None,
+    judge: JudgeOption = None,
+    second_judge: SecondOption = None,
+    face_network: FaceOption = None,
+    face_crop: CropOption = None,
+    lpips: LPIPSOption = None,
+    heads: HeadsOption = None,
+    backbone: BackboneOption = "alex",
+    batch: BatchOption = 20,
+    seed: Annotated[int, typer.Option(help="Of the pictures, of the bootstrap and of the tests.", min=0)] = 0,
+    shown: ShownOption = 12,
+    device: DeviceOption = None,
+    force: ForceOption = False,
+) -> None:
+    """How near each method's edits come to the truth, where it is known: on pictures of the generator's own.
+
+    The generator makes a picture of codes, and the truth of the same codes, edited. Each method has the picture alone,
+    inverts it with the bundle's encoder, and renders the same edit. Beside them stands the picture unedited: who is
+    not nearer to the truth than that had better change nothing. The truth is the generator's, side effects included,
+    and says nothing of what photos have and no generator draws.
+
+    gradstyle evaluate pairs faces --edit smile --edit yaw --out runs/pairs
+    """
+    from ..evaluation.pairs import pairs as run
+
+    given = {"split": None, "inception": None, "preset": "bundled", "data": "", "photos": count} | locals()
+    request = _request("pairs", given, edits=edits or (), steps=amounts or (), truncation=truncation, mixed=mixed)
+    with _bar() as bar:
+        folder = run(request, bar)
+    _tell(folder, down=True, figures=("identity", "identity_network", "lpips", "psnr", "judge_distance"))
     _close(folder)
 
 
@@ -411,8 +470,13 @@ def _bar() -> Iterator[Say]:
         yield show
 
 
-def _tell(folder: RunFolder, told: Callable[[str], bool] = lambda condition: True, down: bool = False) -> None:
-    """A table for each condition: methods across, or `down` where there are many of them."""
+def _tell(
+    folder: RunFolder,
+    told: Callable[[str], bool] = lambda condition: True,
+    down: bool = False,
+    figures: Collection[str] | None = None,
+) -> None:
+    """A table for each condition: methods across, or `down` where there are many of them; of some figures, or all."""
     from rich.table import Table
 
     from .app import console
@@ -421,7 +485,8 @@ def _tell(folder: RunFolder, told: Callable[[str], bool] = lambda condition: Tru
     arrows = {"higher": " ↑", "lower": " ↓", "": ""}
     found = {(row.method, row.condition, row.metric): row for row in summary.rows}
     for condition in filter(told, record.conditions):
-        there = [m for m in record.metrics if any((method, condition, m.name) in found for method in record.methods)]
+        wanted = [m for m in record.metrics if figures is None or m.name in figures]
+        there = [m for m in wanted if any((method, condition, m.name) in found for method in record.methods)]
         titles = [metric.title + arrows[metric.better] for metric in there]
         wide = console.width >= 40 + 17 * (len(there) if down else len(record.methods))
         cells = [[_cell(found.get((method, condition, m.name)), wide) for method in record.methods] for m in there]

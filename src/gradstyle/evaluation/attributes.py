@@ -50,10 +50,14 @@ class Target:
         return -1.0 if self.reverse else 1.0
 
     def amounts(self, steps: tuple[float, ...]) -> list[float]:
-        """Both ways, as far as the slider goes; where it goes less far than the first step, its end."""
-        up = [a for a in steps if a <= self.high] or [self.high] * (self.high > 0)
-        down = [a for a in steps if a <= -self.low] or [-self.low] * (self.low < 0)
-        return [*(-a for a in reversed(down)), *up]
+        return amounts_within(self.low, self.high, steps)
+
+
+def amounts_within(low: float, high: float, steps: tuple[float, ...]) -> list[float]:
+    """Both ways, as far as the slider goes; where it goes less far than the first step, its end."""
+    up = [a for a in steps if a <= high] or [high] * (high > 0)
+    down = [a for a in steps if a <= -low] or [-low] * (low < 0)
+    return [*(-a for a in reversed(down)), *up]
 
 
 def target_of(
