@@ -31,7 +31,7 @@ COUNT = 200
 EDITS = ("smile", "age", "yaw")
 STEPS = (1.5,)
 TRUNCATION = 0.7  # as `gradstyle sample` has it
-MIXED = 0.5  # share of the pictures whose finer layers are of a second sample, which no encoder holds as well
+MIXED = 0.5  # share of the pictures whose finer layers are of a second sample: no code of the mapping network's
 TRUTH = "truth"  # stands for a method where pictures of the truth are shown
 
 
