@@ -219,9 +219,11 @@ def test_a_picture_that_fails_costs_the_others_nothing(
 
 def test_the_command(bundle: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", "pairs", str(bundle), "--out", str(tmp_path / "run"), "-m", "e4e", "-n", "2"]
-    told = CliRunner().invoke(app, [*arguments, "-e", "age", "--amount", "0.5", "--device", "cpu"])
+    told = CliRunner().invoke(app, [*arguments, *"-e age --amount 0.5 --truncation 0.6 --mixed 1 --device cpu".split()])
     assert told.exit_code == 0, told.output
     assert "PSNR (dB) ↑" in told.output and "unedited" in told.output and "MS-SSIM" not in told.output
     record = RunFolder(tmp_path / "run").record()
     assert record.methods == ("e4e", UNEDITED) and record.conditions == ("", "age=-0.5", "age=+0.5")
-    assert len(record.photos) == 2 and (tmp_path / "run" / "report.html").is_file()
+    asked = Samples(Bundle.load(bundle).generator(), 2, 20, truncation=0.6, mixed=1.0)
+    assert record.photos == asked.names and all("-mixed-" in name for name in asked.names)
+    assert record.data["fingerprint"] == asked.about["fingerprint"] and (tmp_path / "run" / "report.html").is_file()
