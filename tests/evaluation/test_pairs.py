@@ -219,7 +219,8 @@ def test_a_picture_that_fails_costs_the_others_nothing(
 
 def test_the_command(bundle: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", "pairs", str(bundle), "--out", str(tmp_path / "run"), "-m", "e4e", "-n", "2"]
-    told = CliRunner().invoke(app, [*arguments, *"-e age --amount 0.5 --truncation 0.6 --mixed 1 --device cpu".split()])
+    arguments += ["-e", "age", "--amount", "0.5", "--truncation", "0.6", "--mixed", "1"]
+    told = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
     assert told.exit_code == 0, told.output
     assert "PSNR (dB) ↑" in told.output and "unedited" in told.output and "MS-SSIM" not in told.output
     record = RunFolder(tmp_path / "run").record()

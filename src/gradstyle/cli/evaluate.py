@@ -185,7 +185,9 @@ def pairs(
     edits: Annotated[
         list[str] | None,
         typer.Option(
-            "--edit", "-e", help="An edit to measure; may be given again; 'all': every slider. [smile, age, yaw]"
+            "--edit",
+            "-e",
+            help="An edit to measure; may be given again; 'all': every slider. If not given: smile, age and yaw.",
         ),
     ] = None,
     amounts: Annotated[
