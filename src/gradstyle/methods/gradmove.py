@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..draws import Draws
 from ..encoder import Encoder, Taps
 from ..losses import generator_loss
-from ..photos.motion import Motion, sampled
+from ..motion import Motion, sampled
 from ..stylegan2 import Canvas, Codes, Generator
 from .gradstyle import GateFusion, GradualResidualModule, Stage
 from .method import Inversion, Losses, Method, TrainingContext, fit
@@ -119,9 +119,8 @@ class Mover(nn.Module):
 
     def keys(self, features: list[Tensor]) -> Keys:
         places = self.places(features)
-        around = _around(places, self.config.reach)
-        own = torch.arange(around.shape[-1], device=places.device).expand(len(places), -1)
-        weights = self._weights(places, around, own)
+        own = torch.arange(places[0, 0].numel(), device=places.device).expand(len(places), -1)
+        _, weights = self._match(places, places, own)
         return Keys(places, _mean_step(weights, self.config.reach).unflatten(-1, places.shape[2:]))
 
     # ---- where they were
@@ -129,8 +128,7 @@ class Mover(nn.Module):
     def forward(self, residual: Tensor, keys: Keys, features: list[Tensor]) -> tuple[Tensor, Motion]:
         """The residual as the edited features need it, and the motion that brought it there."""
         query, (height, width) = self.places(features), residual.shape[2:]
-        best = _best(query, keys.places)
-        weights = self._weights(query, _around(keys.places, self.config.reach), best)
+        best, weights = self._match(query, keys.places)
         steps = _mean_step(weights, self.config.reach)  # [N, 2, L], in places
         rest = keys.rest.flatten(2).gather(-1, best[:, None].expand(-1, 2, -1))
         own = torch.arange(height * width, device=best.device)
@@ -140,18 +138,35 @@ class Mover(nn.Module):
         if self.config.reading == "flow":
             moved = sampled(residual.float(), offset)
         else:
-            values = _around(residual.float(), self.config.reach)
-            near = values.gather(-1, best[:, None, None].expand(*values.shape[:3], -1))
+            around = F.unfold(residual.float(), 2 * self.config.reach + 1, padding=self.config.reach)
+            around = around.unflatten(1, (residual.shape[1], -1))  # [N, C, K, L]
+            near = around.gather(-1, best[:, None, None].expand(*around.shape[:3], -1))
             moved = (near * weights[:, None]).sum(dim=2).unflatten(-1, (height, width))
         seen = self._seen(query, sampled(keys.places, offset)) if self.config.refuses else torch.ones_like(moved[:, :1])
         return (moved * seen).to(residual.dtype), Motion(offset, seen)
 
-    def _weights(self, query: Tensor, around: Tensor, best: Tensor) -> Tensor:
-        """Of the places around the best match of each place, [N, K, L]."""
-        near = around.gather(-1, best[:, None, None].expand(*around.shape[:3], -1))
-        scores = (query.flatten(2)[:, :, None] * near).sum(dim=1) * self.sharpness.exp()
-        inside = near.square().sum(dim=1) > 0.5  # beyond the map there is nothing
-        return scores.masked_fill(~inside, -math.inf).softmax(dim=1)
+    def _match(self, query: Tensor, keys: Tensor, best: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The best match of each place, [N, L], if it is not given, and how much each place around it weighs, [N, K, L].
+
+        So many rows of scores are held at a time that they stay small, forward and backward.
+        """
+        height, width = keys.shape[2:]
+        reach, found, weighed = self.config.reach, [], []
+        line = torch.arange(-reach, reach + 1, device=keys.device)
+        step_y, step_x = (each.flatten() for each in torch.meshgrid(line, line, indexing="ij"))  # [K]
+        rows = max(1, ROWS // (len(keys) * height * width))
+        flat, chunks = keys.flatten(2), query.flatten(2).mT.split(rows, dim=1)
+        for part, given in zip(chunks, chunks if best is None else best.split(rows, dim=1)):
+            with torch.autocast(keys.device.type, enabled=False):
+                scores = torch.bmm(part, flat)  # [N, rows, L]
+            at = scores.detach().argmax(dim=-1) if best is None else given
+            y, x = at[..., None] // width + step_y, at[..., None] % width + step_x
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            near = scores.gather(-1, y.clamp(0, height - 1) * width + x.clamp(0, width - 1))
+            near = (near * self.sharpness.exp()).masked_fill(~inside, -math.inf)
+            found.append(at)
+            weighed.append(near.softmax(dim=-1))
+        return torch.cat(found, dim=1), torch.cat(weighed, dim=1).mT
 
     def _seen(self, query: Tensor, found: Tensor) -> Tensor:
         """1 where what was found is what is looked for, whatever the weights; towards 0 where it is not."""
@@ -164,24 +179,11 @@ def _root_mean_square(x: Tensor) -> Tensor:
     return (x.float().square().mean(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt()  # [N, 1, 1, 1]
 
 
-def _around(x: Tensor, reach: int) -> Tensor:
-    """Each place's neighbours, [N, C, K, L]; beyond the map zero."""
-    return F.unfold(x, 2 * reach + 1, padding=reach).unflatten(1, (x.shape[1], -1))
-
-
 def _mean_step(weights: Tensor, reach: int) -> Tensor:
     """[N, K, L] to the mean of x and y, [N, 2, L]."""
     line = torch.arange(-reach, reach + 1, device=weights.device, dtype=weights.dtype)
     y, x = torch.meshgrid(line, line, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()]) @ weights
-
-
-@torch.no_grad()
-def _best(query: Tensor, keys: Tensor) -> Tensor:
-    """The place most like each, [N, L]; of equals one of them."""
-    query, keys = query.flatten(2).mT, keys.flatten(2)
-    rows = max(1, ROWS // (len(keys) * keys.shape[-1]))
-    return torch.cat([torch.bmm(part, keys).argmax(dim=-1) for part in query.split(rows, dim=1)], dim=1)
 
 
 class StageModules(nn.Module):
@@ -333,7 +335,7 @@ class GradMove(Method[GradMoveInversion]):
             taken = self.encode(pairs.before, None)
             there = self.encoder.features(pairs.after)
         both = Codes.cat([codes, taken[0]])
-        every = {name: torch.cat([taps[name], taken[1][name]]) for name in taps}
+        every = Taps(*(torch.cat([taps[f.name], taken[1][f.name]]) for f in fields(Taps)))
         kept = self._kept(len(both), draws).to(photo.device)
         inversion, gates = self._inverted(both, every, kept)
         back = self.reconstruct(inversion)
