@@ -16,6 +16,7 @@ from gradstyle.encoder import Encoder, EncoderConfig
 from gradstyle.methods import BASELINES, METHODS, Method
 from gradstyle.methods.baselines import CarriedConfig, PasteConfig
 from gradstyle.methods.e4e import E4EConfig
+from gradstyle.methods.gradmove import GradMoveConfig
 from gradstyle.methods.gradstyle import GradStyleConfig, Stage
 from gradstyle.methods.hfgi import HFGIConfig
 from gradstyle.methods.method import Losses, TrainingContext
@@ -30,6 +31,13 @@ ENCODER = EncoderConfig(
     8, 32, 64, units=(1, 1, 1, 1), widths=(8, 16, 32, 64), feature_width=64, head_width=32, coarse=3, middle=5
 )
 CONFIGS: dict[str, Any] = {  # layers 3 and 4 are 16 px, half the image's side
+    "gradmove": GradMoveConfig(
+        (Stage(1, "c3"), Stage(3, "p2"), Stage(4, "p1")),
+        residual_width=16,
+        residual_units=2,
+        match_width=16,
+        refuse_width=8,
+    ),
     "gradstyle": GradStyleConfig(
         (Stage(1, "c3"), Stage(3, "p2"), Stage(4, "p1")), residual_width=16, residual_units=2, blocks=2, head_width=16
     ),

@@ -18,10 +18,10 @@ BASELINES: dict[str, type[Method[Any]]] = {m.name: m for m in (Paste, Carried)}
 __all__ = [
     "BASELINES",
     "E4E",
-    "GradMove",
     "HFGI",
     "METHODS",
     "SDIC",
+    "GradMove",
     "GradStyle",
     "Inversion",
     "Losses",

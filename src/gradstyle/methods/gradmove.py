@@ -25,7 +25,7 @@ from ..encoder import Encoder, Taps
 from ..losses import generator_loss
 from ..motion import Motion, sampled
 from ..stylegan2 import Canvas, Codes, Generator
-from .gradstyle import GateFusion, GradualResidualModule, Stage
+from .gradstyle import GateFusion, GradualResidualModule, Stage, stages_kept
 from .method import Inversion, Losses, Method, TrainingContext, fit
 from .selective_attention import sinusoidal_positions
 from .warp import random_perspectives, warp
@@ -209,7 +209,6 @@ class GradMoveInversion(Inversion):
     keys: tuple[Keys, ...]
     canvas: Canvas  # the Reconstruction Stream after its last fusion
 
-
     def under(self, warps: Tensor) -> GradMoveInversion:
         """With everything that is looked up and moved seen under warps."""
         residuals = tuple(warp(residual, warps) for residual in self.residuals)
@@ -302,9 +301,7 @@ class GradMove(Method[GradMoveInversion]):
             keys.append(stage.move.keys(features if self.config.keys == "reconstruction" else residuals))
             fused, added = stage.fuse(canvas.feature, residual)
             canvas, gates = canvas.replace(fused), gates + added.float().abs().mean()
-        found = GradMoveInversion(
-            codes, tuple(residuals), tuple(keys), canvas, generator=self.generator.fingerprint
-        )
+        found = GradMoveInversion(codes, tuple(residuals), tuple(keys), canvas, generator=self.generator.fingerprint)
         return found, gates
 
     def _edited(self, inversion: GradMoveInversion, codes: Codes) -> Editing:
@@ -336,7 +333,7 @@ class GradMove(Method[GradMoveInversion]):
             there = self.encoder.features(pairs.after)
         both = Codes.cat([codes, taken[0]])
         every = Taps(*(torch.cat([taps[f.name], taken[1][f.name]]) for f in fields(Taps)))
-        kept = self._kept(len(both), draws).to(photo.device)
+        kept = stages_kept(len(both), len(self.stages), config.fewer_stages, draws).to(photo.device)
         inversion, gates = self._inverted(both, every, kept)
         back = self.reconstruct(inversion)
         warps = torch.where(warped, random_perspectives(len(lent), draws, config.warp_distortion), torch.eye(3))
@@ -385,12 +382,6 @@ class GradMove(Method[GradMoveInversion]):
             "aligner": config.weight_aligner,
         }
         return Losses(terms, weights, fakes=None if fakes is None else fakes.detach())
-
-    def _kept(self, rows: int, draws: Draws) -> Tensor:
-        """How many stages each row gets, [N]: all, or the first few, so that each does what it can without finer ones."""
-        fewer = 1 + (draws.uniform(rows) * (len(self.stages) - 1)).long()
-        every = draws.uniform(rows) >= self.config.fewer_stages
-        return torch.where(every, torch.full_like(fewer, len(self.stages)), fewer)
 
     def _offsets(self, codes: Codes, draws: Draws) -> Tensor:
         """Random edits, [N, codes, w_dim]: of the way from one random code to another, in a range of the layers."""

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..draws import Draws
 from ..encoder import Encoder, Taps
 from ..stylegan2 import Canvas, Codes, Generator
 from .method import Inversion, Losses, Method, TrainingContext, fit, map_tensors
@@ -47,7 +48,8 @@ class GradStyleConfig:
     weight_identity: float = 0.1  # λ_id; choice, as e4e
     weight_adversarial: float = 0.01  # λ_adv; choice
     weight_gate: float = 0.1  # λ_f, on means over elements; choice
-    weight_aligner: float = 0.1  # λ_aligner, on means over elements; choice
+    weight_aligner: float = 0.1  # λ_aligner, on the error over the size of what it compares; choice
+    fewer_stages: float = 0.0  # how often training leaves a photo the first stages alone; choice
     with_grm: bool = True  # ablation "without GRM": the encoder's features take the residual's place
     with_gam: bool = True  # ablation "without GAM": residuals are added as they lie
 
@@ -263,19 +265,21 @@ class GradStyle(Method[GradStyleInversion]):
             # Until the first fusion the streams are one: that part of the generator runs once.
             shared = self.generator.run(self.generator.start(codes), codes, to=self.config.stages[0].layer)
         gate_loss = aligner_loss = photo.new_zeros(())
+        kept = stages_kept(len(photo), len(self.stages), self.config.fewer_stages, context.draws).to(photo.device)
         warps = random_perspectives(
             len(photo), context.draws, self.config.warp_distortion, self.config.warp_probability
         )
 
         # From there on they run side by side, as one batch: first the reconstructions, then the edits.
         canvas, both = map_tensors(shared, _twice), Codes.cat([codes, codes])
-        for stage in self._stages():
+        for number, stage in enumerate(self._stages()):
             canvas = self.generator.run(canvas, both, to=stage.layer)
             feature, moved = canvas.feature.chunk(2)
-            residual = stage.lacking(taps, feature)
+            residual = stage.lacking(taps, feature) * (kept > number).to(feature)[:, None, None, None]
             truth = residual.detach()  # nothing of the second stream reaches W_T, W_f or E_res
             aligned = stage.aligned(warp(truth, warps), moved)
-            aligner_loss = aligner_loss + (aligned.float() - truth.float()).abs().mean()  # eq. 10
+            error = (aligned.float() - truth.float()).abs().mean()  # eq. 10, of each stage in sizes of its residual:
+            aligner_loss = aligner_loss + error / truth.float().abs().mean().clamp(min=1e-6)  # theirs differ eightfold
             fused, added = stage.fuse(canvas.feature, torch.cat([residual, aligned.to(residual.dtype)]))
             gate_loss = gate_loss + added[: len(photo)].float().abs().mean()  # eq. 5
             canvas = canvas.replace(fused)
@@ -301,6 +305,13 @@ class GradStyle(Method[GradStyleInversion]):
 
     def _stages(self) -> list[StageModules]:
         return [stage for stage in self.stages if isinstance(stage, StageModules)]
+
+
+def stages_kept(rows: int, stages: int, fewer: float, draws: Draws) -> Tensor:
+    """How many stages each row has in training, [N]: all, or with the probability `fewer` the first few of them, so
+    that each brings back what it can and does not wait for a finer one."""
+    some = 1 + (draws.uniform(rows) * (stages - 1)).long()
+    return torch.where(draws.uniform(rows) < fewer, some, torch.full_like(some, stages))
 
 
 def _resized(tap: Tensor, side: int) -> Tensor:
