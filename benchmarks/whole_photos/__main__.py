@@ -8,7 +8,8 @@ Each edit is put into each photo in several ways: `carried`, as `Editor.edit` do
 change between two renderings, as it is) and `crop`, and `prototype`: photo less reconstruction, moved by OpenCV's flow
 (left out where cv2 is not installed). `none` is the photo given back by a zero edit.
 
-What is measured is said in `gradstyle/evaluation/whole_photo.py`.
+What is measured is said in `gradstyle/evaluation/whole_photo.py`. Give an edit at several amounts, and methods are
+compared where they have changed a photo equally far.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ COLUMNS = {  # titles, decimals and units
     "detail": ("detail", 3, 1),
     "own": ("own", 2, 1),
 }
+GOALS = {"yaw": ("yaw", (10.0, 15.0)), "smile": ("mouth", (0.5, 1.0)), "age": ("years", (5.0, 10.0))}
 TITLES = [title for title, _, _ in COLUMNS.values()] + ["detail, median", "lost"]
 WIDTH = 150  # of the terminal, at least: a line of a table does not fit into 80
 
@@ -139,6 +141,48 @@ def lines_of(outcomes: Iterable[Outcome], head: Callable[[Outcome], tuple[str, .
         lost = f"{sum(m['lost'] for m in several):.0f} of {len(several)}"
         lines.append([*names, *cells, f"{np.median(details):.3f}" if details else "–", lost])
     return lines
+
+
+def at_equal_change(outcomes: Iterable[Outcome]) -> list[list[str]]:
+    """Identity and detail where each photo's own edit has gone equally far in every way of every method.
+
+    Between two amounts all is interpolated; without an edit nothing has changed.
+    """
+    found: dict[tuple[str, float], dict[tuple[str, str], dict[str, list[Mapping[str, float]]]]] = {}
+    for each in outcomes:
+        name, amount = each.edit.split(" ")
+        if name in GOALS and each.way != "none":
+            here = found.setdefault((name, np.sign(float(amount))), {}).setdefault((each.method, each.way), {})
+            here.setdefault(each.photo, []).append({**each.measures, "amount": abs(float(amount))})
+    lines = []
+    for (name, sign), ways in found.items():
+        figure, goals = GOALS[name]
+        for goal in goals:
+            values = {way: _crossed(photos, figure, sign, goal) for way, photos in ways.items()}
+            there = set.intersection(*(set(each) for each in values.values()))
+            for (method, way), each in values.items():
+                cells = [_mean([each[photo][m] for photo in sorted(there)], m) for m in ("identity", "detail")]
+                reached = f"{len(each)} of {len(ways[method, way])}"
+                lines.append([f"{name} {sign * goal:+g}", method, way, *cells, reached, str(len(there))])
+    return lines
+
+
+def _crossed(
+    photos: Mapping[str, list[Mapping[str, float]]], figure: str, sign: float, goal: float
+) -> dict[str, dict[str, float]]:
+    """By photo, where its own path first reaches the goal: what stands there."""
+    found = {}
+    for photo, steps in photos.items():
+        before: Mapping[str, float] = {figure: 0.0, "identity": 0.0, "detail": 1.0}
+        for after in sorted(steps, key=lambda step: step["amount"]):
+            if figure not in after or "identity" not in after:  # the face is lost
+                break
+            if sign * after[figure] >= goal:
+                share = (goal - sign * before[figure]) / (sign * after[figure] - sign * before[figure])
+                found[photo] = {m: (1 - share) * before[m] + share * after[m] for m in ("identity", "detail")}
+                break
+            before = after
+    return found
 
 
 def _mean(values: Sequence[float], name: str) -> str:
@@ -246,6 +290,9 @@ def main() -> None:
     of = f"{len(photos)} photos of {Path(given.data).name}, {given.persons} persons, bundle {bundle.name}"
     title = f"{of}: means ± half of the 95% interval over photos"
     parts = [show(title, ["edit", "method", "way", *TITLES], lines_of(outcomes, lambda o: o[:3]))]
+    head = ["edit, change", "method", "way", "ID dist.", "detail", "reach it", "compared"]
+    if matched := at_equal_change(outcomes):
+        parts.append(show("At equal change, on the photos in which all reach it", head, matched))
     first = editors[0].method, ways[0]
     for group in dict.fromkeys(column for each in groups.values() for column in each):
         lines = lines_of(

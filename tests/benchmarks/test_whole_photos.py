@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import gradstyle
-from benchmarks.whole_photos.__main__ import Outcome, chosen, lines_of, main
+from benchmarks.whole_photos.__main__ import Outcome, at_equal_change, chosen, lines_of, main
 from benchmarks.whole_photos.ways import Ready
 from gradstyle.photos import Paste, Photo, to_photo
 from gradstyle.training.sources import Source
@@ -81,3 +81,28 @@ def test_a_line_has_means_and_leaves_out_what_was_not_measured() -> None:
     ((name, *cells),) = lines_of([Outcome("yaw +2", "e4e", "keep", "a", m) for m in found], lambda o: (o.way,))
     assert name == "keep"
     assert cells[0] == "15.0 ±5.0" and cells[1] == "–" and cells[-2:] == ["0.850", "1 of 3"]
+
+
+def test_identity_is_compared_where_photos_have_turned_equally_far() -> None:
+    def turned(method: str, photo: str, amount: float, yaw: float | None, identity: float = 0.0) -> Outcome:
+        seen = {} if yaw is None else {"yaw": yaw, "identity": identity, "detail": 1 - identity}
+        return Outcome(f"yaw {amount:+g}", method, "carried", photo, seen)
+
+    lines = at_equal_change(
+        [
+            turned("far", "a", -1, -8, 0.2),
+            turned("far", "a", -2, -16, 0.6),  # 10° lie a quarter of the way on: .2 + .25 · .4
+            turned("near", "a", -2, -12, 0.3),
+            turned("near", "a", -1, -5, 0.1),  # and here at 5 of 7: .1 + 5/7 · .2
+            turned("far", "b", -1, -20, 0.4),
+            turned("near", "b", -1, -6, 0.4),  # never comes so far: b is left out
+            turned("far", "c", -1, None),  # lost before it got there
+            turned("far", "c", -2, -30, 0.1),
+            Outcome("yaw -1", "–", "none", "a", {"yaw": 0.0, "identity": 0.0}),
+        ]
+    )
+    first = [line for line in lines if line[0] == "yaw -10"]
+    assert [line[1] for line in first] == ["far", "near"]
+    assert first[0][3].startswith("0.300") and first[0][4].startswith("0.700")
+    assert first[1][3].startswith("0.243")
+    assert [line[5:] for line in first] == [["2 of 3", "1"], ["1 of 2", "1"]]

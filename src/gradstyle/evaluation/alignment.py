@@ -50,9 +50,7 @@ def under_warps(method: Aligning, photos: Tensor, seed: int = 0) -> Alignment:
     else:
         warped = replace(inversion, residuals=tuple(warp(each, warps) for each in inversion.residuals))
     stream = editing_stream(method, warped, inversion.codes)
-    return _errors(
-        (aligned, there, truth) for (_, _, there, aligned), truth in zip(stream, inversion.residuals)
-    )
+    return _errors((aligned, there, truth) for (_, _, there, aligned), truth in zip(stream, inversion.residuals))
 
 
 @torch.inference_mode()
@@ -61,9 +59,7 @@ def of_edits(method: Aligning, codes: Codes, edit: Edit) -> Alignment:
     before, after = (method.generator(each).clamp(-1, 1) for each in (codes, edit.apply(codes)))
     inversion, taps = method.invert(before), method.encoder.features(after)
     stream = editing_stream(method, inversion, edit.apply(inversion.codes))
-    return _errors(
-        (aligned, there, stage.lacking(taps, feature)) for stage, feature, there, aligned in stream
-    )
+    return _errors((aligned, there, stage.lacking(taps, feature)) for stage, feature, there, aligned in stream)
 
 
 def editing_stream(
