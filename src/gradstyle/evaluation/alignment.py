@@ -1,8 +1,8 @@
 """Whether what a method aligns lies where it belongs: its error over that of leaving every residual as it lies.
 
 Two tasks have a known answer. Under a *warp*, the paper's: the residuals of an unedited photo are seen through a random
-perspective, and those as they were are the truth. In a *pair*: the generator's picture before an edit and after it; what
-the residual module says that the edited feature lacks of the second picture is the truth.
+perspective, and those as they were are the truth. Of an *edit* of the generator's own picture: what the residual module
+says that the edited feature lacks of the edited picture is the truth.
 """
 
 from __future__ import annotations

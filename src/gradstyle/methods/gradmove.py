@@ -146,7 +146,7 @@ class Mover(nn.Module):
         return (moved * seen).to(residual.dtype), Motion(offset, seen)
 
     def _match(self, query: Tensor, keys: Tensor, best: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The best match of each place, [N, L], if it is not given, and how much each place around it weighs, [N, K, L].
+        """The best match of each place, [N, L], unless it is given, and what each place around it weighs, [N, K, L].
 
         So many rows of scores are held at a time that they stay small, forward and backward.
         """
