@@ -11,14 +11,18 @@ import torch
 import gradstyle
 from gradstyle.bundles import Bundle
 from gradstyle.bundles.bundle import BUNDLED, fingerprint
+from gradstyle.evaluation.alignment import of_edits, under_warps
 from gradstyle.evaluation.card import CARD, FIGURES, figures_block
 from gradstyle.files import file_sha256
+from gradstyle.methods.gradmove import GradMove
+from gradstyle.methods.gradstyle import GradStyle
 from gradstyle.photos import align, paste
 from gradstyle.photos.portraits import astronaut
+from gradstyle.stylegan2 import Codes
 
 FACES = BUNDLED / "faces"
 MOST = 64 << 20  # bytes
-METHODS = ["gradstyle", "styleres", "sdic", "hfgi", "e4e"]
+METHODS = ["gradmove", "gradstyle", "styleres", "sdic", "hfgi", "e4e"]
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +75,61 @@ def test_a_file_says_how_far_an_edit_went_not_how_far_it_was_asked_to() -> None:
     editor = gradstyle.load("faces")
     furthest = editor.sliders["smile"].high
     assert editor.edit(astronaut(), {"smile": 99}).edited == f"smile={furthest:+g} (e4e, faces)"
+
+
+# ---- whether the shipped weights do what their methods are for
+
+
+@pytest.fixture(scope="module")
+def samples() -> Codes:
+    return Bundle.load("faces").generator().sample(32, 0.7, seed=1)
+
+
+@pytest.mark.parametrize("name, most", [("gradstyle", 0.7), ("gradmove", 0.6)])
+def test_what_is_aligned_lies_nearer_to_where_it_belongs_under_warps(name: str, most: float, samples: Codes) -> None:
+    method = Bundle.load("faces").method(name)
+    assert isinstance(method, GradStyle | GradMove)
+    found = under_warps(method, method.generator(samples).clamp(-1, 1))
+    assert found.together < most and max(found.ratios) < 1, found.ratios
+
+
+@pytest.mark.parametrize("name", ["smile", "age", "yaw"])
+@torch.inference_mode()
+def test_gradmove_comes_nearer_to_an_edits_truth_than_the_codes_and_gradstyle(name: str, samples: Codes) -> None:
+    bundle = Bundle.load("faces")
+    edit, generator = 1.5 * bundle.edits[name], bundle.generator()
+    before, truth = generator(samples).clamp(-1, 1), generator(edit.apply(samples)).clamp(-1, 1)
+
+    def off(method: str) -> float:
+        drawn = bundle.method(method).render(bundle.method(method).invert(before), edit).clamp(-1, 1)
+        return float((drawn - truth).square().mean())
+
+    assert off("gradmove") < min(off("e4e"), off("gradstyle"))
+    moving = bundle.method("gradmove")
+    assert isinstance(moving, GradMove)
+    assert of_edits(moving, samples, edit).together < 1
+
+
+@torch.inference_mode()
+def test_gradmove_goes_from_no_edit_to_a_vanishing_one_without_a_step(samples: Codes) -> None:
+    bundle = Bundle.load("faces")
+    method = bundle.method("gradmove")
+    inversion = method.invert(method.generator(samples).clamp(-1, 1))
+    apart = method.render(inversion, 0.01 * bundle.edits["yaw"]) - method.render(inversion)
+    assert 10 * torch.log10(4 / apart.square().mean()) > 35  # dB
+
+
+@pytest.mark.parametrize("name", ["gradmove", "gradstyle"])
+@torch.inference_mode()
+def test_each_stage_comes_nearer_to_the_photo(name: str, samples: Codes) -> None:
+    method = Bundle.load("faces").method(name)
+    photos = method.generator(samples).clamp(-1, 1)
+    inversion, errors = method.invert(photos), list[float]()
+    for kept in range(len(method.stages) + 1):
+        canvas = method.generator.start(inversion.codes)
+        for number, stage in enumerate(method.stages):
+            canvas = method.generator.run(canvas, inversion.codes, to=stage.layer)
+            canvas = canvas.replace(stage.fuse(canvas.feature, (number < kept) * inversion.residuals[number])[0])
+        image = method.generator.run(canvas, inversion.codes).image
+        errors.append(float((image.clamp(-1, 1) - photos).square().mean()))
+    assert errors == sorted(errors, reverse=True), errors

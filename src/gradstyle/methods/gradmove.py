@@ -136,7 +136,7 @@ class Mover(nn.Module):
         size = torch.tensor([width, height], device=best.device).view(2, 1)
         offset = ((jump + steps - rest) / size).unflatten(-1, (height, width))  # in shares of the side
         if self.config.reading == "flow":
-            moved = sampled(residual.float(), offset)
+            moved = sampled(residual.float(), offset, "bicubic")  # bilinear between places blurs
         else:
             around = F.unfold(residual.float(), 2 * self.config.reach + 1, padding=self.config.reach)
             around = around.unflatten(1, (residual.shape[1], -1))  # [N, C, K, L]
