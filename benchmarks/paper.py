@@ -17,7 +17,7 @@ from gradstyle.cli.evaluate import app
 from gradstyle.evaluation.store import Metric, Record, Row, RunFolder, Summary, change_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmark.md"
-KINDS = ("reconstruction", "editing", "ablation", "residuals")
+KINDS = ("reconstruction", "editing", "pairs", "ablation", "residuals")
 COLUMNS = ("identity", "identity_network", "ssim", "l2", "lpips", "psnr", "ms_ssim", "judge_distance", "judge_frechet")
 
 
@@ -33,7 +33,8 @@ def main() -> None:
             parser.error("a bundle is measured on photos: give both")
         for kind in KINDS:
             own = _without_judges(options) if kind == "residuals" else options
-            arguments = [kind, given.bundle, given.photos, "--out", str(given.runs / kind), *own]
+            photos = [] if kind == "pairs" else [given.photos]  # it draws its own
+            arguments = [kind, given.bundle, *photos, "--out", str(given.runs / kind), *own]
             app(arguments, standalone_mode=False)
     write(given.page, given.runs)
     print(given.page)
@@ -131,6 +132,16 @@ def _strongest(record: Record) -> set[str]:
     return {each[min(each, key=lambda a: abs(a - record.protocol["fixed"]))] for each in found.values()}
 
 
+def _pairs(record: Record, summary: Summary, costs: dict[str, dict[str, float]]) -> str:
+    parts = [_measured(record)]
+    for metric in record.metrics:
+        if metric.name in ("psnr", "identity", "judge_distance"):
+            rows = [[m, *(_cell(summary.row(m, c, metric.name)) for c in record.conditions)] for m in record.methods]
+            heads = [c or "no edit" for c in record.conditions]
+            parts.append(f"**{_title(metric)}, to the truth**\n\n" + _table(["method", *heads], rows))
+    return "\n\n".join([*parts, _judges(summary), _notes(summary)]).strip()
+
+
 def _ablation(record: Record, summary: Summary, costs: dict[str, dict[str, float]]) -> str:
     changes = dict.fromkeys(change_of(record.protocol, c) for c in record.conditions if c)
     wanted = ("identity", *changes, "ssim", "l2", "judge_distance", "judge_others")
@@ -152,7 +163,13 @@ def _residuals(record: Record, summary: Summary, costs: dict[str, dict[str, floa
     return "\n\n".join([_measured(record), _table(head, rows), _notes(summary)]).strip()
 
 
-TABLES = {"reconstruction": _reconstruction, "editing": _editing, "ablation": _ablation, "residuals": _residuals}
+TABLES = {
+    "reconstruction": _reconstruction,
+    "editing": _editing,
+    "pairs": _pairs,
+    "ablation": _ablation,
+    "residuals": _residuals,
+}
 
 
 def _measured(record: Record) -> str:
