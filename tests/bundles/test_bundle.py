@@ -33,7 +33,7 @@ def full() -> Bundle:
     bundle.put("generator", tiny.generator())
     bundle.put("encoder", tiny.encoder())
     bundle.put("discriminator", tiny.discriminator())
-    for name in ("gradstyle", "styleres", "sdic", "hfgi"):
+    for name in ("gradmove", "gradstyle", "styleres", "sdic", "hfgi"):
         bundle.put(name, tiny.method(name))
     channels = sum(tiny.generator().style_widths)
     torch.manual_seed(9)
@@ -79,11 +79,11 @@ def test_what_goes_in_comes_out(saved: Path) -> None:
     assert (
         list(again)
         == list(ours)
-        == ["generator", "encoder", "discriminator", "gradstyle", "styleres", "sdic", "hfgi", "edits"]
+        == ["generator", "encoder", "discriminator", "gradmove", "gradstyle", "styleres", "sdic", "hfgi", "edits"]
     )
     assert again.fingerprint == ours.fingerprint
     assert again.resolution == 32
-    assert again.methods == ["gradstyle", "styleres", "sdic", "hfgi", "e4e"]
+    assert again.methods == ["gradmove", "gradstyle", "styleres", "sdic", "hfgi", "e4e"]
     assert again.usual_method == "e4e"
     for part in ours:
         assert again.config(part) == ours.config(part)
@@ -487,7 +487,7 @@ def test_what_is_not_there_is_said() -> None:
         bundle.encoder()
     with pytest.raises(BundleError, match="'bare' has no e4e; it has no method"):
         bundle.method("e4e")
-    with pytest.raises(BundleError, match="no method 'magic'; methods are gradstyle, styleres"):
+    with pytest.raises(BundleError, match="no method 'magic'; methods are gradmove, gradstyle, styleres"):
         bundle.method("magic")
     with pytest.raises(BundleError, match="'brain' is no part that holds weights; those are generator, encoder"):
         bundle.put_state("brain", {}, {})

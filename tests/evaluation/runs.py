@@ -15,7 +15,7 @@ from gradstyle.bundles.sliders import Slider
 from gradstyle.evaluation.bench import Request
 from gradstyle.losses import Judge, JudgeConfig
 
-METHODS = ("gradstyle", "styleres", "sdic", "hfgi", "e4e")
+METHODS = ("gradmove", "gradstyle", "styleres", "sdic", "hfgi", "e4e")
 MEASURED = (*METHODS, "paste", "carried")
 ATTRIBUTES = ("Smiling", "Young", "Eyeglasses")
 SIDE, COUNT, BROKEN = 32, 6, "3-broken.png"

@@ -131,7 +131,7 @@ def test_set_distances_are_of_all_photos(done: RunFolder, bundle: Path, photos: 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     done: RunFolder, bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = runs.request(bundle, photos, tmp_path / "run")
+    asked, every = runs.request(bundle, photos, tmp_path / "run"), len(runs.MEASURED)
     inverted: list[int] = []
     invert = Editor.invert
 
@@ -142,18 +142,18 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     monkeypatch.setattr(Editor, "invert", counting)
 
     def stop(what: str, step: int, total: int) -> None:
-        if what == "measuring" and step == 7:
+        if what == "measuring" and step == every:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         reconstruction(asked, stop)
-    assert not RunFolder(asked.out).record().complete and len(inverted) == 7
+    assert not RunFolder(asked.out).record().complete and len(inverted) == every
     (asked.out / "parts" / "00002.json").write_text("{")  # cut short by a full disk, say
     (asked.out / "parts" / "00003.safetensors").unlink()
     inverted.clear()
     monkeypatch.setattr(Bench, "costs", lambda self: {})
     reconstruction(asked)
-    assert inverted == [4, 4, *[2] * 7]  # the two damaged parts, and the second batch
+    assert inverted == [4, 4, *[2] * every]  # the two damaged parts, and the second batch
     assert runs.files(asked.out) == runs.files(done.path)
     inverted.clear()
     reconstruction(asked)
@@ -212,7 +212,7 @@ def test_a_folder_of_another_run_is_not_gone_on_with(
 
 def test_what_is_not_there_is_said_before_anything_is_measured(bundle: Path, photos: Path, tmp_path: Path) -> None:
     for change, said in (
-        ({"methods": ("pti",)}, "has no pti; it has gradstyle, styleres, sdic, hfgi, e4e, paste, carried"),
+        ({"methods": ("pti",)}, "has no pti; it has gradmove, gradstyle, styleres, sdic, hfgi, e4e, paste, carried"),
         ({"second_judge": "x"}, "No such file|not a readable"),
         ({"lpips": "alex.pth"}, "LPIPS needs the backbone's weights and its linear heads"),
         ({"data": str(tmp_path)}, "no pictures in"),
@@ -239,7 +239,7 @@ def test_two_judges_are_compared(bundle: Path, photos: Path, tmp_path: Path) -> 
         for name in ("judge", "judge2")
     }
     assert agreed["spearman"] == pytest.approx(metrics.rank_correlation(means["judge"], means["judge2"]))
-    assert means["judge"] != means["judge2"] and agreed["methods"] == 5
+    assert means["judge"] != means["judge2"] and agreed["methods"] == len(runs.METHODS)
 
 
 @torch.inference_mode()

@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradstyle.edits import Edit
-from gradstyle.methods.gradstyle import Aligner, GateFusion, GradStyle, GradStyleConfig, Stage, StageModules
+from gradstyle.methods.gradstyle import (
+    Aligner,
+    GateFusion,
+    GradStyle,
+    GradStyleConfig,
+    Stage,
+    StageModules,
+    stages_kept,
+)
 from gradstyle.methods.method import Losses, fit
 from gradstyle.methods.warp import random_perspectives, warp
 
@@ -122,30 +130,36 @@ def test_the_gate_is_one_object_in_both_streams_and_learns_from_both() -> None:
     assert float(gradient("editing").abs().sum()) > 0
 
 
-def test_side_by_side_the_streams_learn_what_each_would_learn_alone() -> None:
-    """Eq. 10-15 written out, one stream after the other."""
-    made, photo = method(), tiny.photos()
+@pytest.mark.parametrize("fewer", [0.0, 0.5])
+def test_side_by_side_the_streams_learn_what_each_would_learn_alone(fewer: float) -> None:
+    """Eq. 10-15 written out, one stream after the other; photos have all stages, or the first few of them."""
+    made, photo = method(replace(CONFIG, fewer_stages=fewer)), tiny.photos(4)
     learning = [weight for weight in made.parameters() if weight.requires_grad]
     together = made.training_loss(photo, tiny.context())
     gradients = torch.autograd.grad(together.total, learning)
 
     context, config, generator = tiny.context(), made.config, made.generator
+    kept = stages_kept(len(photo), 3, fewer, context.draws)
+    assert (kept < 3).any() == bool(fewer) and (kept == 3).any()
     warps = random_perspectives(len(photo), context.draws, config.warp_distortion, config.warp_probability)
     with torch.no_grad():
         codes, _ = made.encoder(photo)
-    inversion = made.invert(photo, codes)
+    whole = made.invert(photo, codes).residuals
+    there = [(kept > number).float()[:, None, None, None] for number in range(3)]
+    residuals = [residual * some for residual, some in zip(whole, there)]
     canvas, shift, added = generator.start(codes), torch.zeros(()), torch.zeros(())
-    for stage, residual in zip(stages(made), inversion.residuals):
+    for stage, residual in zip(stages(made), residuals):
         canvas = generator.run(canvas, codes, to=stage.layer)
         aligned = stage.aligned(warp(residual.detach(), warps), canvas.feature)
-        shift = shift + (aligned - residual.detach()).abs().mean()
+        shift = shift + (aligned - residual.detach()).abs().mean() / residual.detach().abs().mean()
         canvas = canvas.replace(stage.fuse(canvas.feature, aligned)[0])
-    images = made.reconstruct(inversion), generator.run(canvas, codes).image
+    edited = generator.run(canvas, codes).image
     canvas = generator.start(codes)
-    for stage, residual in zip(stages(made), inversion.residuals):
+    for stage, residual in zip(stages(made), residuals):
         canvas = generator.run(canvas, codes, to=stage.layer)
         fused, more = stage.fuse(canvas.feature, residual)
         canvas, added = canvas.replace(fused), added + more.abs().mean()
+    images = generator.run(canvas, codes).image, edited
     target = fit(photo, generator.config.resolution)
     alone = {
         "gate": added,
@@ -218,12 +232,13 @@ def test_the_editing_stream_sees_warped_residuals_and_is_asked_for_the_unwarped(
         stage.align.register_forward_hook(lambda _m, i, out: seen.append((i[0].detach(), out.detach())))
     context = tiny.context(seed=7)
     losses = made.training_loss(photo, context)
-    truths = made.invert(photo).residuals
-    warps = random_perspectives(4, tiny.context(seed=7).draws, CONFIG.warp_distortion, CONFIG.warp_probability)
+    truths, draws = made.invert(photo).residuals, tiny.context(seed=7).draws
+    assert bool((stages_kept(4, 3, CONFIG.fewer_stages, draws) == 3).all())
+    warps = random_perspectives(4, draws, CONFIG.warp_distortion, CONFIG.warp_probability)
     assert not torch.allclose(warps[0], torch.eye(3))
     for (warped, _), truth in zip(seen, truths):
         torch.testing.assert_close(warped, warp(truth.detach(), warps), rtol=0, atol=1e-5)
-    wanted = sum((out - truth).abs().mean() for (_, out), truth in zip(seen, truths))
+    wanted = sum((out - truth).abs().mean() / truth.abs().mean() for (_, out), truth in zip(seen, truths))
     torch.testing.assert_close(losses.terms["aligner"].detach(), wanted.detach(), rtol=1e-4, atol=1e-6)
 
 

@@ -707,7 +707,7 @@ def test_the_smallest_films(frames: int, size: tuple[int, int], e4e: Method[Any]
         edited(e4e, source, tmp_path / "c.mp4", Follower)
 
 
-@pytest.mark.parametrize("name", ["gradstyle", "styleres", "sdic", "hfgi"])
+@pytest.mark.parametrize("name", ["gradmove", "gradstyle", "styleres", "sdic", "hfgi"])
 def test_every_method_edits_films(name: str, tmp_path: Path) -> None:
     source = write(tmp_path / "a.mp4", 4, lambda index: (64.0, 64.0, 90.0), (128, 128))
     assert edited(tiny.method(name), source, tmp_path / "b.mp4", aligned=True).edited == 4

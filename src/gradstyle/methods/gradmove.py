@@ -65,9 +65,13 @@ class GradMoveConfig:
         layers = [stage.layer for stage in self.stages]
         if not layers or layers != sorted(set(layers)) or layers[0] < 0:
             raise ValueError(f"stages end after rising layers of the generator, got {layers}")
-        for name in ("residual_width", "residual_units", "match_width", "reach", "refuse_width"):
+        for name in ("residual_width", "residual_units", "match_width", "refuse_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        if self.match_width % 4:
+            raise ValueError(f"match_width must be a multiple of 4, as positions take it, got {self.match_width!r}")
+        if not 1 <= self.reach <= 16:  # no weight has its shape, so that nothing else would bound the work
+            raise ValueError(f"reach must be from 1 to 16, got {self.reach!r}")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Keys:
 class Mover(nn.Module):
     """Moves one stage's residual: finds for each place of the edited feature where it was, and whether it was."""
 
-    def __init__(self, inputs: int, side: int, config: GradMoveConfig) -> None:
+    def __init__(self, inputs: int, config: GradMoveConfig) -> None:
         super().__init__()
         self.config, width = config, config.match_width
         self.describe = nn.Conv2d(inputs, width, 1, bias=False)
@@ -110,7 +114,7 @@ class Mover(nn.Module):
             unit = feature.float() / _root_mean_square(feature)
             unit = F.interpolate(unit, (side, side), mode="bilinear") if unit.shape[-1] != side else unit
             scaled.append(unit / math.sqrt(unit.shape[1]))
-        described = self.describe(torch.cat(scaled, dim=1))
+        described = self.describe(torch.cat(scaled, dim=1).to(self.describe.weight.dtype))
         described = described + self.context(described)
         described = described.float() / _root_mean_square(described)
         where = sinusoidal_positions(side, side, described.shape[1], device=described.device)
@@ -121,7 +125,7 @@ class Mover(nn.Module):
         places = self.places(features)
         own = torch.arange(places[0, 0].numel(), device=places.device).expand(len(places), -1)
         _, weights = self._match(places, places, own)
-        return Keys(places, _mean_step(weights, self.config.reach).unflatten(-1, places.shape[2:]))
+        return Keys(places, torch.unflatten(_mean_step(weights, self.config.reach), -1, places.shape[2:]))
 
     # ---- where they were
 
@@ -134,14 +138,14 @@ class Mover(nn.Module):
         own = torch.arange(height * width, device=best.device)
         jump = torch.stack([best % width - own % width, best // width - own // width], dim=1)
         size = torch.tensor([width, height], device=best.device).view(2, 1)
-        offset = ((jump + steps - rest) / size).unflatten(-1, (height, width))  # in shares of the side
+        offset = torch.unflatten((jump + steps - rest) / size, -1, (height, width))  # in shares of the side
         if self.config.reading == "flow":
             moved = sampled(residual.float(), offset, "bicubic")  # bilinear between places blurs
         else:
             around = F.unfold(residual.float(), 2 * self.config.reach + 1, padding=self.config.reach)
-            around = around.unflatten(1, (residual.shape[1], -1))  # [N, C, K, L]
+            around = torch.unflatten(around, 1, (residual.shape[1], -1))  # [N, C, K, L]
             near = around.gather(-1, best[:, None, None].expand(*around.shape[:3], -1))
-            moved = (near * weights[:, None]).sum(dim=2).unflatten(-1, (height, width))
+            moved = torch.unflatten((near * weights[:, None]).sum(dim=2), -1, (height, width))
         seen = self._seen(query, sampled(keys.places, offset)) if self.config.refuses else torch.ones_like(moved[:, :1])
         return (moved * seen).to(residual.dtype), Motion(offset, seen)
 
@@ -155,8 +159,8 @@ class Mover(nn.Module):
         line = torch.arange(-reach, reach + 1, device=keys.device)
         step_y, step_x = (each.flatten() for each in torch.meshgrid(line, line, indexing="ij"))  # [K]
         rows = max(1, ROWS // (len(keys) * height * width))
-        flat, chunks = keys.flatten(2), query.flatten(2).mT.split(rows, dim=1)
-        for part, given in zip(chunks, chunks if best is None else best.split(rows, dim=1)):
+        flat, chunks = keys.flatten(2), torch.split(query.flatten(2).mT, rows, dim=1)
+        for part, given in zip(chunks, chunks if best is None else torch.split(best, rows, dim=1)):
             with torch.autocast(keys.device.type, enabled=False):
                 scores = torch.bmm(part, flat)  # [N, rows, L]
             at = scores.detach().argmax(dim=-1) if best is None else given
@@ -170,8 +174,8 @@ class Mover(nn.Module):
 
     def _seen(self, query: Tensor, found: Tensor) -> Tensor:
         """1 where what was found is what is looked for, whatever the weights; towards 0 where it is not."""
-        alike = self.differs(torch.cat([found, torch.zeros_like(found)], dim=1))
-        apart = self.differs(torch.cat([found, query - found], dim=1))
+        dtype, none = self.describe.weight.dtype, torch.zeros_like(found)
+        alike, apart = (self.differs(torch.cat([found, by], dim=1).to(dtype)) for by in (none, query - found))
         return torch.exp(-(apart - alike).float().square())
 
 
@@ -193,9 +197,11 @@ class StageModules(nn.Module):
         super().__init__()
         stage, widths = config.stages[number], [generator.config.width(s.layer) for s in config.stages[: number + 1]]
         self.layer, self.tap, self.side = stage.layer, stage.tap, generator.config.side(stage.layer)
-        self.residual = GradualResidualModule(encoder.config.width(stage.tap), widths[-1], config)
+        self.residual = GradualResidualModule(
+            encoder.config.width(stage.tap), widths[-1], config.residual_width, config.residual_units
+        )
         self.fuse = GateFusion(widths[-1])
-        self.move = Mover(sum(widths), self.side, config)
+        self.move = Mover(sum(widths), config)
 
     def lacking(self, taps: Taps, feature: Tensor) -> Tensor:
         """F_m of a photo's taps and a stream's feature."""
@@ -280,8 +286,8 @@ class GradMove(Method[GradMoveInversion]):
 
     def load_shared(self, state: Mapping[str, Tensor]) -> None:
         """Take over the residual modules and gates of a trained GradStyle of the same shapes."""
-        shared = {key: value for key, value in state.items() if ".align." not in key}
-        self.load_own(self.own_state() | shared)
+        movers = {key: value for key, value in self.own_state().items() if ".move." in key}
+        self.load_own(movers | {key: value for key, value in state.items() if ".align." not in key})
 
     # ---- the streams
 
@@ -406,8 +412,8 @@ class GradMove(Method[GradMoveInversion]):
         borrowed = (torch.arange(rows) % 2 == 0).to(w.device)[:, None, None]
         start = Codes(torch.where(borrowed, lent.w.to(w), w))
         offsets = self._offsets(start, draws)
-        both = self.generator(Codes.cat([start, Codes(start.w + offsets)])).clamp(-1, 1)
-        return Pairs(*both.chunk(2), offsets)
+        before, after = self.generator(Codes.cat([start, Codes(start.w + offsets)])).clamp(-1, 1).chunk(2)
+        return Pairs(before, after, offsets)
 
     def _random(self, rows: int, draws: Draws) -> Tensor:
         w = self.generator.map(draws.normal(rows, self.generator.config.z_dim))

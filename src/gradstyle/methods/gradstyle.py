@@ -79,12 +79,11 @@ class ResidualUnit(nn.Module):
 class GradualResidualModule(nn.Module):
     """What the feature lacks of the photo: F_m = E_res(W_T T_m, W_f f_m) (eq. 2)."""
 
-    def __init__(self, tap_width: int, feature_width: int, config: GradStyleConfig) -> None:
+    def __init__(self, tap_width: int, feature_width: int, width: int, units: int) -> None:
         super().__init__()
-        width = config.residual_width
         self.from_tap = nn.Conv2d(tap_width, width, 1)  # W_T
         self.from_feature = nn.Conv2d(feature_width, width, 1)  # W_f
-        widths = [2 * width] + [width] * config.residual_units
+        widths = [2 * width] + [width] * units
         self.units = nn.Sequential(*(ResidualUnit(i, o) for i, o in zip(widths, widths[1:])))  # noqa: RUF007
         self.out = nn.Conv2d(widths[-1], feature_width, 3, padding=1)
         nn.init.zeros_(self.out.weight)  # choice: training starts from the generator's own picture
@@ -202,7 +201,9 @@ class StageModules(nn.Module):
         width, tap_width = generator.config.width(stage.layer), encoder.config.width(stage.tap)
         self.side = generator.config.side(stage.layer)
         self.residual = (
-            GradualResidualModule(tap_width, width, config) if config.with_grm else EncoderFeature(tap_width, width)
+            GradualResidualModule(tap_width, width, config.residual_width, config.residual_units)
+            if config.with_grm
+            else EncoderFeature(tap_width, width)
         )
         self.fuse = GateFusion(width)
         self.align = Aligner(width, config) if config.with_gam else None

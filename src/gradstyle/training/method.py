@@ -16,7 +16,7 @@ from ..draws import seed_of
 from ..encoder.e4e import fit
 from ..losses import LazyR1, discriminator_loss
 from ..methods import METHODS, Method
-from ..methods.gradmove import GradMoveConfig
+from ..methods.gradmove import GradMove, GradMoveConfig
 from ..methods.gradstyle import GradStyleConfig
 from ..methods.hfgi import HFGIConfig
 from ..methods.method import TrainingContext
@@ -261,6 +261,7 @@ class GradMoveTraining(MethodTraining):
         """From an earlier one, or from GradStyle's residuals and gates, which it has in common."""
         start = self.inputs.get("start")
         if start and "gradmove" not in (given := weights_of(start)) and "gradstyle" in given:
+            assert isinstance(self.method, GradMove)
             self.method.load_shared(given.state("gradstyle", torch.float32))
         else:
             super().begin()
