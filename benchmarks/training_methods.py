@@ -28,7 +28,7 @@ from gradstyle.training.data import Images, Split, to_float
 from gradstyle.training.launch import Request, start, trainable
 from gradstyle.training.loop import Budget, Progress
 
-TRAINED = ("gradstyle", "styleres", "sdic", "hfgi")
+TRAINED = ("gradmove", "gradstyle", "styleres", "sdic", "hfgi")
 
 
 class Quiet:

@@ -99,7 +99,7 @@ def test_a_method_that_fails_costs_no_other(tmp_path: Path):
     state = json.loads((tmp_path / "chain" / "chain.json").read_text())
     assert list(state["failed"]) == ["gradstyle"] and "diverged at step 1" in state["failed"]["gradstyle"]
     assert any("gradstyle failed" in line for line in said.said)
-    assert set(Bundle.load(tmp_path / "chain" / "bundle").methods) == {"e4e", "styleres", "sdic", "hfgi"}
+    assert set(Bundle.load(tmp_path / "chain" / "bundle").methods) == {"e4e", "gradmove", "styleres", "sdic", "hfgi"}
 
 
 def test_a_chain_goes_on_from_all_that_a_bundle_holds(tmp_path: Path):
@@ -188,13 +188,13 @@ def test_a_recipe_has_all_that_a_chain_needs(recipe: str):
 
 def test_time_that_a_stage_leaves_goes_to_the_next_ones():
     shares = dict.fromkeys(chain.STAGES, 1.0)
-    plan = chain.Chain("data", "tiny", 5.0)  # without labels: six stages, fifty seconds each
-    assert plan.stages == ["generator", "encoder", "gradstyle", "styleres", "sdic", "hfgi"]
+    plan = chain.Chain("data", "tiny", 350 / 60)  # without labels: seven stages, fifty seconds each
+    assert plan.stages == ["generator", "encoder", "gradmove", "gradstyle", "styleres", "sdic", "hfgi"]
     assert plan.seconds_left("generator", shares) == pytest.approx(50)
     plan.spent["generator"] = 30
     assert plan.seconds_left("generator", shares) == pytest.approx(20)
-    assert plan.seconds_left("encoder", shares) == pytest.approx(270 / 5)
-    plan.spent |= {"encoder": 150, "gradstyle": 120}
+    assert plan.seconds_left("encoder", shares) == pytest.approx(320 / 6)
+    plan.spent |= {"encoder": 150, "gradmove": 60, "gradstyle": 110}
     assert plan.seconds_left("styleres", shares) == pytest.approx(0)
 
 

@@ -36,7 +36,7 @@ from .run import INFO, LOG, RECIPE, Run, held, read_log
 from .standing import weights_of
 
 STATE = "chain.json"
-JUDGES, METHODS = ("teacher", "judge"), ("gradstyle", "styleres", "sdic", "hfgi")
+JUDGES, METHODS = ("teacher", "judge"), ("gradmove", "gradstyle", "styleres", "sdic", "hfgi")
 TRAINED = ("teacher", "generator", "judge", "encoder", *METHODS)  # a generator may learn from the teacher too
 STAGES = (*TRAINED, "edits")
 SNAPSHOT_MINUTES = 2.0  # the longest time between two, whatever the recipe says: rented machines go away
@@ -56,6 +56,7 @@ class Shares:
     teacher: float = 5
     judge: float = 5
     encoder: float = 18
+    gradmove: float = 8
     gradstyle: float = 8
     styleres: float = 8
     sdic: float = 8
