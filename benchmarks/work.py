@@ -82,7 +82,7 @@ PUBLISHED: dict[str, Callable[..., None]] = {
     "styleres": of_styleres,
     "sdic": of_sdic,
     "hfgi": of_hfgi,
-    "e4e": of_e4e,  # GradStyle's code is not public
+    "e4e": of_e4e,  # GradStyle's code is not public, and nobody else has GradMove's
 }
 
 

@@ -15,6 +15,7 @@ from gradstyle.methods import gradmove
 from gradstyle.methods.gradmove import GradMove, GradMoveConfig, GradMoveInversion, Keys, Mover, StageModules
 from gradstyle.methods.gradstyle import GradStyle, Stage, stages_kept
 from gradstyle.methods.method import Losses, fit
+from gradstyle.methods.selective_attention import sinusoidal_positions
 from gradstyle.methods.warp import random_perspectives, warp
 from gradstyle.motion import Motion, sampled
 from gradstyle.stylegan2 import Codes
@@ -185,6 +186,18 @@ def test_places_are_unit_vectors_of_this_and_the_coarser_features_at_any_scale()
     torch.testing.assert_close(made.places([7 * coarse, fine / 5]), places, rtol=0, atol=1e-5)
     for other in ([coarse.flip(2), fine], [coarse, fine.flip(2)]):
         assert tiny.far(made.places(other), places) > 0.1
+
+    def scaled(feature: Tensor) -> Tensor:  # each feature counts as much as another, however many channels it has
+        return feature / feature.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() / math.sqrt(feature.shape[1])
+
+    larger = F.interpolate(scaled(coarse), scale_factor=2, mode="bilinear")
+    seen = made.describe(torch.cat([larger, scaled(fine)], dim=1))
+    seen = seen + F.conv2d(seen, made.context.weight, padding=1)
+    seen = seen / seen.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    where = sinusoidal_positions(SIDE, SIDE, CONFIG.match_width).T.unflatten(1, (SIDE, SIDE))
+    where = where / where.square().mean().sqrt()  # at a weight of 1 as much as what is there
+    torch.testing.assert_close(places, F.normalize(seen + made.position * where, dim=1), rtol=0, atol=1e-5)
+
     same = torch.ones_like(coarse), torch.ones_like(fine)  # told apart by where they are alone
     made.context.weight.zero_()  # it sees the border
     assert not torch.allclose(made.places([*same])[..., 3, 3], made.places([*same])[..., 3, 4], atol=1e-2)
