@@ -26,7 +26,7 @@ EDITS = ("smile", "age", "yaw")
 def photos_of(bundle: Bundle, data: str, count: int) -> Tensor:
     side = bundle.config("encoder").input_size
     width, height = bundle.domain.aspect
-    selection = Selection(data, default_split(data), count, bundle.domain.crop, width / height)
+    selection = Selection(data, default_split(data), count, "center", width / height)
     return Photos(selection, side, count)[0]
 
 
