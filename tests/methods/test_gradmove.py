@@ -368,7 +368,7 @@ def test_random_codes_are_drawn_towards_the_mean() -> None:
 @pytest.mark.parametrize("mixed", [0.0, 1.0])
 @torch.inference_mode()
 def test_pairs_are_what_the_generator_makes_of_codes_and_of_moved_codes(mixed: float) -> None:
-    made, rows = method(replace(CONFIG, mixed=mixed)), 6
+    made, rows = method(replace(CONFIG, mixed=mixed)), 32
     lent = Codes(torch.randn(rows, 8, 32, generator=torch.Generator().manual_seed(1)))
     drawn: list[Codes] = []
     handle = made.generator.register_forward_hook(lambda _m, given, _o: drawn.append(given[0]))

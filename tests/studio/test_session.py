@@ -275,7 +275,7 @@ def test_methods_are_compared_and_chosen(session: Session) -> None:
     )
     session.undo()
     assert session.step.method == "e4e"
-    with pytest.raises(ValueError, match="no method 'best'; it has gradstyle"):
+    with pytest.raises(ValueError, match="no method 'best'; it has gradmove, gradstyle"):
         session.choose_method("best")
 
 
