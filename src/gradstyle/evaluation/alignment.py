@@ -7,8 +7,9 @@ says that the edited feature lacks of the edited picture is the truth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,7 @@ def under_warps(method: Aligning, photos: Tensor, seed: int = 0) -> Alignment:
     """Of the paper's warps, all photos under one each."""
     inversion = method.invert(photos)
     warps = random_perspectives(len(photos), Draws(seed), method.config.warp_distortion)
+    warped: GradStyleInversion | GradMoveInversion
     if isinstance(inversion, GradMoveInversion):
         warped = inversion.under(warps)
     else:
@@ -64,10 +66,11 @@ def of_edits(method: Aligning, codes: Codes, edit: Edit) -> Alignment:
 
 def editing_stream(
     method: Aligning, inversion: GradStyleInversion | GradMoveInversion, codes: Codes
-) -> Iterator[tuple[torch.nn.Module, Tensor, Tensor, Tensor]]:
+) -> Iterator[tuple[Any, Tensor, Tensor, Tensor]]:
     """Each stage with its edited feature, its residual as it lies, and as it is aligned."""
     canvas, features = method.generator.start(codes), list[Tensor]()
-    for number, (stage, residual) in enumerate(zip(method.stages, inversion.residuals)):
+    stages: Iterable[Any] = method.stages  # of the one method or the other
+    for number, (stage, residual) in enumerate(zip(stages, inversion.residuals)):
         canvas = method.generator.run(canvas, codes, to=stage.layer)
         features.append(canvas.feature)
         if isinstance(inversion, GradMoveInversion):

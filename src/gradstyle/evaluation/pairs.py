@@ -136,7 +136,7 @@ class Pairs:
             ["", *(change.condition for change in self.changes)],
             bench.gauge.pair_metrics,
             steps=list(self.steps),
-            edits=[change.condition for change in self.changes],
+            edited=[change.condition for change in self.changes],
             truncation=bench.request.changes.get("truncation", TRUNCATION),
             mixed=bench.request.changes.get("mixed", MIXED),
         )
