@@ -95,19 +95,17 @@ def test_what_is_aligned_lies_nearer_to_where_it_belongs_under_warps(name: str, 
 
 @pytest.mark.parametrize("name", ["smile", "age", "yaw"])
 @torch.inference_mode()
-def test_gradmove_comes_nearer_to_an_edits_truth_than_the_codes_and_gradstyle(name: str, samples: Codes) -> None:
+def test_gradmove_comes_nearer_to_the_truth_of_an_edit_than_gradstyle(name: str, samples: Codes) -> None:
     bundle = Bundle.load("faces")
-    edit, generator = 1.5 * bundle.edits[name], bundle.generator()
+    edit, generator, moving = 1.5 * bundle.edits[name], bundle.generator(), bundle.method("gradmove")
     before, truth = generator(samples).clamp(-1, 1), generator(edit.apply(samples)).clamp(-1, 1)
 
     def off(method: str) -> float:
         drawn = bundle.method(method).render(bundle.method(method).invert(before), edit).clamp(-1, 1)
         return float((drawn - truth).square().mean())
 
-    assert off("gradmove") < min(off("e4e"), off("gradstyle"))
-    moving = bundle.method("gradmove")
-    assert isinstance(moving, GradMove)
-    assert of_edits(moving, samples, edit).together < 1
+    assert off("gradmove") < 0.85 * off("gradstyle")
+    assert isinstance(moving, GradMove) and of_edits(moving, samples, edit).together < 1
 
 
 @torch.inference_mode()

@@ -74,7 +74,7 @@ def test_what_has_moved_by_half_a_place_is_found_nearly() -> None:
     moved, motion = made(residual, made.keys([feature]), [halfway])
     x, y = (motion.offset[INSIDE] * SIDE).unbind(1)
     assert float((x + 0.5).abs().max()) < 0.2 and float(y.abs().max()) < 0.2, (x, y)
-    torch.testing.assert_close(moved, sampled(residual, motion.offset))
+    torch.testing.assert_close(moved, sampled(residual, motion.offset, "bicubic"))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -147,14 +147,14 @@ def test_the_gate_falls_where_what_is_looked_for_is_not_there() -> None:
     same = made.differs(torch.cat([found, torch.zeros_like(found)], dim=1))
     other = made.differs(torch.cat([found, looked_for - found], dim=1))
     torch.testing.assert_close(motion.visible, (-((other - same) ** 2)).exp())
-    torch.testing.assert_close(moved, motion.visible * sampled(residual, motion.offset))
+    torch.testing.assert_close(moved, motion.visible * sampled(residual, motion.offset, "bicubic"))
 
     trusting = mover(refuses=False)
     trusting.load_state_dict({k: v for k, v in made.state_dict().items() if not k.startswith("differs.")})
     moved, trusted = trusting(residual, keys, [query])
     assert torch.equal(trusted.visible, torch.ones_like(motion.visible))
     torch.testing.assert_close(trusted.offset, motion.offset)
-    torch.testing.assert_close(moved, sampled(residual, motion.offset))
+    torch.testing.assert_close(moved, sampled(residual, motion.offset, "bicubic"))
 
 
 @torch.inference_mode()
