@@ -34,6 +34,7 @@ from rich.table import Table
 from gradstyle.bundles import Bundle
 from gradstyle.editor import Editor, parse_edits
 from gradstyle.evaluation.identity import DlibIdentity
+from gradstyle.evaluation.matching import COMPARED
 from gradstyle.evaluation.onlookers import network_of_years
 from gradstyle.evaluation.stats import Resampling
 from gradstyle.evaluation.whole_photo import PhotoJudge
@@ -144,7 +145,8 @@ def lines_of(outcomes: Iterable[Outcome], head: Callable[[Outcome], tuple[str, .
 
 
 def at_equal_change(outcomes: Iterable[Outcome]) -> list[list[str]]:
-    """Identity and detail where each photo's own edit has gone equally far in every way of every method.
+    """Identity and detail where each photo's own edit has gone equally far, of methods and ways that come so far in
+    half of their photos, on the photos in which all of those do.
 
     Between two amounts all is interpolated; without an edit nothing has changed.
     """
@@ -159,11 +161,13 @@ def at_equal_change(outcomes: Iterable[Outcome]) -> list[list[str]]:
         figure, goals = GOALS[name]
         for goal in goals:
             values = {way: _crossed(photos, figure, sign, goal) for way, photos in ways.items()}
-            there = set.intersection(*(set(each) for each in values.values()))
-            for (method, way), each in values.items():
-                cells = [_mean([each[photo][m] for photo in sorted(there)], m) for m in ("identity", "detail")]
-                reached = f"{len(each)} of {len(ways[method, way])}"
-                lines.append([f"{name} {sign * goal:+g}", method, way, *cells, reached, str(len(there))])
+            able = [way for way, each in values.items() if len(each) >= COMPARED * len(ways[way])]
+            there = sorted(set.intersection(*(set(values[way]) for way in able))) if able else []
+            for way, each in values.items():
+                photos = there if way in able else []
+                cells = [_mean([each[photo][m] for photo in photos], m) for m in ("identity", "detail")]
+                reached = f"{len(each)} of {len(ways[way])}"
+                lines.append([f"{name} {sign * goal:+g}", *way, *cells, reached, str(len(photos))])
     return lines
 
 
@@ -292,7 +296,7 @@ def main() -> None:
     parts = [show(title, ["edit", "method", "way", *TITLES], lines_of(outcomes, lambda o: o[:3]))]
     head = ["edit, change", "method", "way", "ID dist.", "detail", "reach it", "compared"]
     if matched := at_equal_change(outcomes):
-        parts.append(show("At equal change, on the photos in which all reach it", head, matched))
+        parts.append(show("At equal change, on the photos in which all that are compared reach it", head, matched))
     first = editors[0].method, ways[0]
     for group in dict.fromkeys(column for each in groups.values() for column in each):
         lines = lines_of(

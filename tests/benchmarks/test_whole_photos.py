@@ -106,3 +106,5 @@ def test_identity_is_compared_where_photos_have_turned_equally_far() -> None:
     assert first[0][3].startswith("0.300") and first[0][4].startswith("0.700")
     assert first[1][3].startswith("0.243")
     assert [line[5:] for line in first] == [["2 of 3", "1"], ["1 of 2", "1"]]
+    far, near = (line for line in lines if line[0] == "yaw -15")  # near comes so far in no photo: it is not compared
+    assert far[3].startswith("0.425") and far[5:] == ["2 of 3", "2"] and near[3:] == ["–", "–", "0 of 2", "0"]
