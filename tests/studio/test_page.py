@@ -250,8 +250,8 @@ def test_too_large_a_photo_is_refused_on_the_page(page: Page, tmp_path: Path) ->
 
 def test_methods_side_by_side(page: Page) -> None:
     page.get_by_role("tab", name="Compare methods").click()
-    expect(page.locator(".gs-compare figure")).to_have_count(5)
-    assert page.locator(".gs-compare img").first.get_attribute("alt") == "gradstyle: the face without edits"
+    expect(page.locator(".gs-compare figure")).to_have_count(6)
+    assert page.locator(".gs-compare img").first.get_attribute("alt") == "gradmove: the face without edits"
 
 
 def test_a_batch_comes_back_with_a_list_of_what_failed(page: Page, tmp_path: Path) -> None:

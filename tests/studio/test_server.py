@@ -72,7 +72,7 @@ def test_a_program_edits_a_photo(client: Client, tmp_path: Path) -> None:
     same = client.predict(handle_file(photo), {}, "", "", "all", api_name="/edit")
     assert (np.asarray(Image.open(same).convert("RGB")) == before).all()
     known = client.predict(api_name="/bundles")
-    assert known["tiny"]["edits"]["smile"] == [-2, 3] and known["tiny"]["methods"][0] == "gradstyle"
+    assert known["tiny"]["edits"]["smile"] == [-2, 3] and known["tiny"]["methods"][0] == "gradmove"
     assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/edit", "/bundles"]
 
 
