@@ -29,6 +29,7 @@ from gradstyle.editor import Editor
 from gradstyle.encoder.e4e import fit
 from gradstyle.evaluation.attributes import Target, target_of
 from gradstyle.evaluation.identity import DlibIdentity
+from gradstyle.evaluation.matching import VANISHES, crossing
 from gradstyle.evaluation.metrics import frechet, rounded, sharpness
 from gradstyle.evaluation.onlookers import ONLOOKERS, faces_of, measured
 from gradstyle.evaluation.photos import Photos, Selection
@@ -58,12 +59,12 @@ def amount_at(editor: Editor, photos: Tensor, target: Target, goal: float) -> fl
 
     plain, own = seen(editor.render(inversion)), seen(photos)
     unit = float(own[~own.isnan()].std()) if onlooker.in_deviations else 1.0
-    sign, before, last = (1 if goal > 0 else -1), 0.0, 0.0
+    sign, path = (1 if goal > 0 else -1), [(VANISHES, 0.0)]
     for amount in AMOUNTS:
         change = sign * float((seen(editor.render(inversion, sign * amount * edit)) - plain).nanmean()) / unit
-        if change >= abs(goal):
-            return sign * (last + (abs(goal) - before) / (change - before) * (amount - last))
-        before, last = change, amount
+        path.append((f"{amount:g}", change))
+        if (at := crossing(path[-2:], abs(goal))) is not None:
+            return sign * at.value({f"{each:g}": each for each in AMOUNTS})
     return None
 
 

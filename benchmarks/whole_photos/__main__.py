@@ -34,7 +34,7 @@ from rich.table import Table
 from gradstyle.bundles import Bundle
 from gradstyle.editor import Editor, parse_edits
 from gradstyle.evaluation.identity import DlibIdentity
-from gradstyle.evaluation.matching import COMPARED
+from gradstyle.evaluation.matching import COMPARED, VANISHES, crossing
 from gradstyle.evaluation.onlookers import network_of_years
 from gradstyle.evaluation.stats import Resampling
 from gradstyle.evaluation.whole_photo import PhotoJudge
@@ -177,15 +177,15 @@ def _crossed(
     """By photo, where its own path first reaches the goal: what stands there."""
     found = {}
     for photo, steps in photos.items():
-        before: Mapping[str, float] = {figure: 0.0, "identity": 0.0, "detail": 1.0}
-        for after in sorted(steps, key=lambda step: step["amount"]):
-            if figure not in after or "identity" not in after:  # the face is lost
+        path, there = [(VANISHES, 0.0)], {VANISHES: {"identity": 0.0, "detail": 1.0}}
+        for step in sorted(steps, key=lambda step: step["amount"]):
+            if figure not in step or "identity" not in step:  # the face is lost
                 break
-            if sign * after[figure] >= goal:
-                share = (goal - sign * before[figure]) / (sign * after[figure] - sign * before[figure])
-                found[photo] = {m: (1 - share) * before[m] + share * after[m] for m in ("identity", "detail")}
-                break
-            before = after
+            where = f"{step['amount']:g}"
+            path.append((where, sign * step[figure]))
+            there[where] = step
+        if at := crossing(path, goal):
+            found[photo] = {m: at.value({w: each[m] for w, each in there.items()}) for m in ("identity", "detail")}
     return found
 
 

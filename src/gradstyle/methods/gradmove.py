@@ -25,7 +25,7 @@ from ..encoder import Encoder, Taps
 from ..losses import generator_loss
 from ..motion import Motion, sampled
 from ..stylegan2 import Canvas, Codes, Generator
-from .gradstyle import GateFusion, GradualResidualModule, Stage, stages_kept
+from .gradstyle import GateFusion, GradualResidualModule, Stage, check_stages, root_mean_square, stages_kept
 from .method import Inversion, Losses, Method, TrainingContext, fit
 from .selective_attention import sinusoidal_positions
 from .warp import random_perspectives, warp
@@ -62,9 +62,7 @@ class GradMoveConfig:
     weight_adversarial: float = 0.02
 
     def __post_init__(self) -> None:
-        layers = [stage.layer for stage in self.stages]
-        if not layers or layers != sorted(set(layers)) or layers[0] < 0:
-            raise ValueError(f"stages end after rising layers of the generator, got {layers}")
+        check_stages(self.stages)
         for name in ("residual_width", "residual_units", "match_width", "refuse_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
@@ -111,12 +109,12 @@ class Mover(nn.Module):
         """Unit vectors of this stage's and the coarser features, each at unit scale."""
         side, scaled = features[-1].shape[-1], []
         for feature in features:
-            unit = feature.float() / _root_mean_square(feature)
+            unit = feature.float() / root_mean_square(feature.float())
             unit = F.interpolate(unit, (side, side), mode="bilinear") if unit.shape[-1] != side else unit
             scaled.append(unit / math.sqrt(unit.shape[1]))
         described = self.describe(torch.cat(scaled, dim=1).to(self.describe.weight.dtype))
-        described = described + self.context(described)
-        described = described.float() / _root_mean_square(described)
+        described = (described + self.context(described)).float()
+        described = described / root_mean_square(described)
         where = sinusoidal_positions(side, side, described.shape[1], device=described.device)
         where = math.sqrt(2) * self.position * where.T.reshape(1, -1, side, side)
         return F.normalize(described + where, dim=1)
@@ -155,9 +153,8 @@ class Mover(nn.Module):
         So many rows of scores are held at a time that they stay small, forward and backward.
         """
         height, width = keys.shape[2:]
-        reach, found, weighed = self.config.reach, [], []
-        line = torch.arange(-reach, reach + 1, device=keys.device)
-        step_y, step_x = (each.flatten() for each in torch.meshgrid(line, line, indexing="ij"))  # [K]
+        found, weighed = [], []
+        step_x, step_y = _steps(self.config.reach, keys.device)  # [K]
         rows = max(1, ROWS // (len(keys) * height * width))
         flat, chunks = keys.flatten(2), torch.split(query.flatten(2).mT, rows, dim=1)
         for part, given in zip(chunks, chunks if best is None else torch.split(best, rows, dim=1)):
@@ -179,15 +176,16 @@ class Mover(nn.Module):
         return torch.exp(-(apart - alike).float().square())
 
 
-def _root_mean_square(x: Tensor) -> Tensor:
-    return (x.float().square().mean(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt()  # [N, 1, 1, 1]
+def _steps(reach: int, device: torch.device) -> Tensor:
+    """To the places around one, x and y, row by row: [2, K]."""
+    line = torch.arange(-reach, reach + 1, device=device)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()])
 
 
 def _mean_step(weights: Tensor, reach: int) -> Tensor:
     """[N, K, L] to the mean of x and y, [N, 2, L]."""
-    line = torch.arange(-reach, reach + 1, device=weights.device, dtype=weights.dtype)
-    y, x = torch.meshgrid(line, line, indexing="ij")
-    return torch.stack([x.flatten(), y.flatten()]) @ weights
+    return _steps(reach, weights.device).to(weights.dtype) @ weights
 
 
 class StageModules(nn.Module):

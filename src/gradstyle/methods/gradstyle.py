@@ -7,6 +7,7 @@ numbered as in the paper; what the paper leaves open is a value of `GradStyleCon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,12 @@ class Stage:
 
     layer: int
     tap: Literal["c0", "c1", "c2", "c3", "p1", "p2"]
+
+
+def check_stages(stages: Sequence[Stage]) -> None:
+    layers = [stage.layer for stage in stages]
+    if not layers or layers != sorted(set(layers)) or layers[0] < 0:
+        raise ValueError(f"stages end after rising layers of the generator, got {layers}")
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,7 @@ class GradStyleConfig:
     with_gam: bool = True  # ablation "without GAM": residuals are added as they lie
 
     def __post_init__(self) -> None:
-        layers = [stage.layer for stage in self.stages]
-        if not layers or layers != sorted(set(layers)) or layers[0] < 0:
-            raise ValueError(f"stages end after rising layers of the generator, got {layers}")
+        check_stages(self.stages)
         for name in ("residual_width", "residual_units", "blocks", "head_width", "mlp_ratio"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
@@ -171,9 +176,9 @@ class Aligner(nn.Module):
 
     def forward(self, residual: Tensor, feature: Tensor) -> Tensor:
         height, width = feature.shape[2:]
-        scale = _root_mean_square(residual)
+        scale = root_mean_square(residual)
         values = _tokens(residual / scale)  # [N, L, C]
-        steer = _tokens(self.context(feature / _root_mean_square(feature)))
+        steer = _tokens(self.context(feature / root_mean_square(feature)))
         positions = sinusoidal_positions(height, width, feature.shape[1], device=feature.device).to(values.dtype)
         z_feature, z_residual = self.content * steer + positions, self.content * values + positions
         aligned: Tensor | None = None
@@ -187,7 +192,7 @@ def _tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)  # [N, C, H, W] → [N, L, C]
 
 
-def _root_mean_square(x: Tensor) -> Tensor:
+def root_mean_square(x: Tensor) -> Tensor:
     mean = x.float().square().mean(dim=(1, 2, 3), keepdim=True)
     return (mean + 1e-8).sqrt().to(x.dtype)  # [N, 1, 1, 1]
 
