@@ -22,7 +22,7 @@ quick: $(READY) ## the tests to run at each save: a part of them, under two minu
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
 extras: $(READY) ## install the package bare and with each extra alone, import all of it, ask every verb for its help
-	$(BIN)/python tests/extras.py
+	$(BIN)/python -m tests.support.extras
 
 test: $(READY) browser ## set up, then run the tests
 	$(BIN)/python -m pytest -n auto

@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from gradstyle.draws import Draws
+from gradstyle.rng import Draws
 from gradstyle.training import recipe as recipes
 from gradstyle.training.data import Batches, Images
 from gradstyle.training.judge import JudgeRecipe, JudgeTraining

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gradstyle.cli.evaluate import app
-from gradstyle.evaluation.store import Metric, Record, Row, RunFolder, Summary, change_of
+from gradstyle.evaluation.store import Record, RunFolder, Summary, change_of
+from gradstyle.metrics.values import Metric, Row
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmark.md"
 KINDS = ("reconstruction", "editing", "pairs", "ablation", "residuals")

@@ -27,14 +27,14 @@ from torch import Tensor
 from gradstyle.bundles import Bundle
 from gradstyle.editor import Editor
 from gradstyle.encoder.e4e import fit
-from gradstyle.evaluation.attributes import Target, target_of
-from gradstyle.evaluation.identity import DlibIdentity
 from gradstyle.evaluation.matching import VANISHES, crossing
-from gradstyle.evaluation.metrics import frechet, rounded, sharpness
-from gradstyle.evaluation.onlookers import ONLOOKERS, faces_of, measured
 from gradstyle.evaluation.photos import Photos, Selection
 from gradstyle.losses.teacher import folded
 from gradstyle.methods import BASELINES
+from gradstyle.metrics.attributes import Target, target_of
+from gradstyle.metrics.identity import DlibIdentity
+from gradstyle.metrics.onlookers import ONLOOKERS, faces_of, measured
+from gradstyle.metrics.similarity import frechet, rounded, sharpness
 from gradstyle.training.data import Split
 
 BATCH = 16

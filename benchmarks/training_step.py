@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradstyle.draws import Draws
+from gradstyle.rng import Draws
 from gradstyle.stylegan2.generator import Generator, StyledLayer
 from gradstyle.stylegan2.layers import SQRT2, activate, fir_kernel
 from gradstyle.training import recipe as recipes

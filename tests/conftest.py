@@ -1,4 +1,4 @@
-"""Being here puts this folder on the import path, so that any test may `from interop import filled`."""
+"""Which tests are slow, and what holds for every test."""
 
 import signal
 from collections.abc import Iterator
@@ -21,26 +21,26 @@ SLOW = {
     HERE / name
     for name in (
         "bundles/test_hostile_bundles.py",
-        "bundles/test_published_checkpoints.py",
-        "bundles/test_published_files.py",
-        "bundles/test_published_methods.py",
+        "published/test_published_checkpoints.py",
+        "pickles/test_published_files.py",
+        "published/test_published_methods.py",
         "cli/test_demo.py",
         "cli/test_edit_batch.py",
         "cli/test_video_verb.py",
         "directions/test_directions_cli.py",
-        "directions/test_edits_page.py",
+        "report/test_edits_page.py",
         "directions/test_find.py",
         "evaluation/test_ablation.py",
         "evaluation/test_editing.py",
         "evaluation/test_pairs.py",
         "evaluation/test_reconstruction.py",
-        "evaluation/test_report_page.py",
+        "report/test_report_page.py",
         "methods/test_hfgi.py",
         "methods/test_sdic.py",
         "methods/test_styleres.py",
         "photos/test_paste.py",
         "photos/test_photos_page.py",
-        "photos/test_video.py",
+        "video/test_video.py",
         "studio/test_crowd.py",
         "studio/test_export.py",
         "studio/test_odd_uploads.py",

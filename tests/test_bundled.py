@@ -12,12 +12,12 @@ import gradstyle
 from gradstyle.bundles import Bundle
 from gradstyle.bundles.bundle import BUNDLED, fingerprint
 from gradstyle.evaluation.alignment import of_edits, under_warps
-from gradstyle.evaluation.card import CARD, FIGURES, figures_block
 from gradstyle.files import file_sha256
 from gradstyle.methods.gradmove import GradMove
 from gradstyle.methods.gradstyle import GradStyle
 from gradstyle.photos import align, paste
 from gradstyle.photos.portraits import astronaut
+from gradstyle.report.card import CARD, FIGURES, figures_block
 from gradstyle.stylegan2 import Codes
 
 FACES = BUNDLED / "faces"

@@ -14,17 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from importing import helps
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_package import ROOT, SOURCES, imports, parsed, room
 
 from gradstyle.cli.app import BROUGHT_BY
+from tests.support.importing import helps
+from tests.support.project import EXTRAS, PROJECT, ROOMS, ROOT, SOURCES, imports, parsed, room
 
-tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in ("all", "dev")]
-ROOMS = {"training": "train", "studio": "studio"}  # rooms that may import what only their extra brings at once
 CALLED = {"PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open-clip-torch"}
 OWN = {"gradstyle", *sys.stdlib_module_names}
 
@@ -175,7 +171,7 @@ def needs(place: Path) -> dict[str, str]:
 def alone(place: Path) -> dict[str, dict[str, Any]]:
     """What `importing.py` finds where the package is installed with one extra, or none."""
     asked = {extra: (hidden(extra), [] if extra else [*helps(), *needs(place)]) for extra in ("", *EXTRAS)}
-    command = [sys.executable, str(ROOT / "tests" / "importing.py"), json.dumps(asked)]
+    command = [sys.executable, str(ROOT / "tests" / "support" / "importing.py"), json.dumps(asked)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=place)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))

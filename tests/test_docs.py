@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from PIL import Image
 
@@ -18,6 +17,7 @@ from gradstyle.bundles import Bundle
 from gradstyle.edits import Edit
 from gradstyle.methods import METHODS, Method
 from gradstyle.methods.gradstyle import GradStyleConfig, Stage
+from tests.support import tiny
 
 PAGE = (Path(__file__).parents[1] / "docs" / "methods.md").read_text(encoding="utf-8")
 

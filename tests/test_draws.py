@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from gradstyle.draws import Draws, stream
+from gradstyle.rng import Draws, stream
 
 
 def test_each_purpose_and_seed_has_a_stream_of_its_own():

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import Tensor
 
@@ -21,22 +20,8 @@ from gradstyle.methods import METHODS
 from gradstyle.photos import Face, Paste, Photo, to_image
 from gradstyle.photos.portraits import astronaut
 from gradstyle.tensors import write_tensors
-
-
-def direction(seed: int, s: bool = False) -> Edit:
-    numbers = torch.Generator().manual_seed(seed)
-    channels = sum(tiny.generator().style_widths)
-    return Edit("", torch.randn(8, 32, generator=numbers), torch.randn(channels, generator=numbers) if s else None)
-
-
-def bundle(domain: Domain | None = None, methods: tuple[str, ...] = ()) -> Bundle:
-    made = Bundle("tiny", domain)
-    made.put("generator", tiny.generator())
-    made.put("encoder", tiny.encoder())
-    for name in methods:
-        made.put(name, tiny.method(name))
-    made.put_edits({"smile": direction(1), "pose": direction(2), "age": direction(3, s=True)})
-    return made
+from tests.support import tiny
+from tests.support.bundles import bundle, picture
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def edited() -> Editor:
     return Editor(bundle(), device="cpu")
-
-
-def picture(width: int = 80, height: int = 80, seed: int = 0) -> Photo:
-    coarse = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    return Photo(np.kron(coarse, np.ones((height // 8, width // 8, 1), np.uint8)))
 
 
 # ---- edits, however they are given

@@ -6,7 +6,8 @@ import zlib
 
 import numpy as np
 import torch
-from interop import DATA, expected, fill, filled, input_photo, load_manifest, noise
+
+from tests.support.interop import DATA, expected, fill, filled, input_photo, load_manifest, noise
 
 
 def hash_by_hand(x: int) -> float:

@@ -8,7 +8,7 @@ Each edit is put into each photo in several ways: `carried`, as `Editor.edit` do
 change between two renderings, as it is) and `crop`, and `prototype`: photo less reconstruction, moved by OpenCV's flow
 (left out where cv2 is not installed). `none` is the photo given back by a zero edit.
 
-What is measured is said in `gradstyle/evaluation/whole_photo.py`. Give an edit at several amounts, and methods are
+What is measured is said in `gradstyle/metrics/whole_photo.py`. Give an edit at several amounts, and methods are
 compared where they have changed a photo equally far.
 """
 
@@ -33,11 +33,11 @@ from rich.table import Table
 
 from gradstyle.bundles import Bundle
 from gradstyle.editor import Editor, parse_edits
-from gradstyle.evaluation.identity import DlibIdentity
 from gradstyle.evaluation.matching import COMPARED, VANISHES, crossing
-from gradstyle.evaluation.onlookers import network_of_years
-from gradstyle.evaluation.stats import Resampling
-from gradstyle.evaluation.whole_photo import PhotoJudge
+from gradstyle.metrics.identity import DlibIdentity
+from gradstyle.metrics.onlookers import network_of_years
+from gradstyle.metrics.stats import Resampling
+from gradstyle.metrics.whole_photo import PhotoJudge
 from gradstyle.photos import Photo
 from gradstyle.training.data import Split
 from gradstyle.training.data import Table as Labels

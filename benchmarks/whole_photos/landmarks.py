@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradstyle.evaluation.whole_photo import Landmarks
+from gradstyle.metrics.whole_photo import Landmarks
 from gradstyle.photos import Face
 from gradstyle.photos.faces import Pixels, Points
 

@@ -10,6 +10,8 @@ gradstyle.save_image(editor.render(inversion, {"smile": 2}), "smile.png")
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .bundles import Bundle, BundleError, Domain
     from .editor import Editor, EditWarning, load
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from .methods import METHODS, Inversion, Method
     from .photos import Photo, open_photo, save_image
     from .stylegan2 import Codes, Generator
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "bundles": ("Bundle", "BundleError", "Domain"),
@@ -42,6 +42,7 @@ __all__ = [
     "Inversion",
     "Method",
     "Photo",
+    "__version__",
     "load",
     "open_photo",
     "save_image",

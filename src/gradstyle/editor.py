@@ -20,7 +20,7 @@ from .methods import Inversion, Method
 from .photos import Aligned, Carrier, Carry, Face, Paste, Photo, align, paste, put, remark, to_image, to_photo
 
 if TYPE_CHECKING:
-    from .photos.video import Options, Report, Tell
+    from .video import Options, Report, Tell
 
 Wanted = Edits | Mapping[str, float] | str
 Which = Literal["largest", "all"] | int  # of a photo's faces; numbers count from 1, from left to right
@@ -151,7 +151,7 @@ class Editor:
         tell: Tell | None = None,
     ) -> Report:
         """Edit the largest face of a video. `tell` is called with what is being done, frames so far and in all."""
-        from .photos.video import Options, edit_video
+        from .video import Options, edit_video
 
         note = f"edited with GradStyle: {', '.join(_named(self.find(edits)))} ({self.method}, {self.bundle.name})"
         return edit_video(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.paper import TABLES
-from gradstyle.evaluation.store import Metric, Record, Row, Summary
+from gradstyle.evaluation.store import Record, Summary
+from gradstyle.metrics.values import Metric, Row
 
 METRICS = (
     Metric("identity", "ID", "higher"),

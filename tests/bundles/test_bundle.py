@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,32 +20,12 @@ from gradstyle.bundles import Bundle, BundleError, Domain
 from gradstyle.bundles import bundle as module
 from gradstyle.bundles.build import build
 from gradstyle.bundles.bundle import find_bundle, fingerprint, installed
-from gradstyle.bundles.published import names
 from gradstyle.edits import Edit
 from gradstyle.methods import METHODS
+from gradstyle.published import names
 from gradstyle.tensors import BadTensors, read_tensors, write_tensors
-
-
-def full() -> Bundle:
-    """All that a bundle can hold."""
-    bundle = Bundle("all", Domain("faces", (4, 3), "ffhq"), origin="a test", licence="MIT")
-    bundle.put("generator", tiny.generator())
-    bundle.put("encoder", tiny.encoder())
-    bundle.put("discriminator", tiny.discriminator())
-    for name in ("gradmove", "gradstyle", "styleres", "sdic", "hfgi"):
-        bundle.put(name, tiny.method(name))
-    channels = sum(tiny.generator().style_widths)
-    torch.manual_seed(9)
-    w, s = torch.randn(8, 32), torch.randn(channels)
-    edits = [Edit("smile", w[:1]), Edit("pose", w), Edit("hat", None, s), Edit("Haar & Bart (2)", w, s)]
-    bundle.put_edits({edit.name: edit for edit in edits})
-    return bundle
-
-
-def bare() -> Bundle:
-    bundle = Bundle("bare")
-    bundle.put("generator", tiny.generator())
-    return bundle
+from tests.support import tiny
+from tests.support.bundles import bare, full
 
 
 @pytest.fixture(scope="module")

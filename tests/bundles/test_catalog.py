@@ -10,12 +10,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from unreliable_host import BODY, SHA, Site, running
 
 from gradstyle.bundles import catalog
 from gradstyle.bundles.catalog import CATALOG, Published, find, home, names, pull
 from gradstyle.bundles.download import _Source
 from gradstyle.bundles.http import DownloadError
+from tests.support.unreliable_host import BODY, SHA, Site, running
 
 DOCS = Path(__file__).parents[2] / "docs" / "published-weights.md"
 

@@ -16,12 +16,12 @@ from typing import NamedTuple
 from urllib.request import Request
 
 import pytest
-from unreliable_host import BODY, SHA, Exchange, Site, running
 
 from gradstyle.bundles import download
 from gradstyle.bundles.download import OtherFile, fetch, unpack
 from gradstyle.bundles.http import Clock, DownloadError, Redirects
 from gradstyle.files import file_sha256
+from tests.support.unreliable_host import BODY, SHA, Exchange, Site, running
 
 
 @pytest.fixture

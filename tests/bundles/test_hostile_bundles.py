@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from hostile_bundles import hostile_bundles, use
-from hostile_files import hostile_files, text
-from test_bundle import full
 from torch import Tensor
 from typer.testing import CliRunner
 
 from gradstyle.bundles.bundle import CONFIGS
-from gradstyle.bundles.published import PublishedFileError, names, open_published
 from gradstyle.cli import app
+from gradstyle.published import PublishedFileError, names, open_published
+from tests.support import tiny
+from tests.support.bundles import full
+from tests.support.hostile_bundles import hostile_bundles, use
+from tests.support.hostile_files import hostile_files, text
+from tests.support.project import ROOT
 
-HERE = Path(__file__).parent
 HOSTILE = hostile_bundles()
 FILES = hostile_files(Path("marker"))
 
@@ -179,8 +179,8 @@ def test_hostile_bundles_and_checkpoints_together_stay_under_a_gibibyte(good: Pa
     (tmp_path / "one").rmdir()
     for name, (tree, _) in TREES.items():
         torch.save(tree, tmp_path / f"{name}.pt")
-    command = [sys.executable, str(HERE / "hostile_bundles.py"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "tests.support.hostile_bundles", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     refused, before, peak = (int(word) for word in done.stdout.split())
     assert refused == len(list(tmp_path.iterdir()))
     assert peak < 1024, (before, peak)

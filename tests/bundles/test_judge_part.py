@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from typer.testing import CliRunner
 
 from gradstyle.bundles import Bundle, BundleError
 from gradstyle.cli import app
 from gradstyle.losses import Judge, JudgeConfig
+from tests.support import tiny
 
 REPORT = {"pictures": 1963, "balanced_accuracy": 0.8412, "attributes": {"Smiling": {"share": 0.48}}}
 

@@ -19,13 +19,8 @@ import pytest
 import torch
 import typer
 from click.testing import Result
-from interop import DATA
 from PIL import Image
 from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bundles"))
-from test_editor import bundle, picture
-from unreliable_host import Site, running
 
 from gradstyle.bundles import Bundle, catalog, download
 from gradstyle.bundles.catalog import Published
@@ -33,6 +28,9 @@ from gradstyle.bundles.sliders import Slider
 from gradstyle.cli import app
 from gradstyle.editor import Editor
 from gradstyle.photos import open_photo, to_photo
+from tests.support.bundles import bundle, picture
+from tests.support.interop import DATA
+from tests.support.unreliable_host import Site, running
 
 NVIDIA = DATA / "nvidia_tiny.pkl"
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from test_editor import bundle
 
 from gradstyle.bundles import Bundle, Domain
 from gradstyle.bundles.sliders import Slider
@@ -20,6 +16,7 @@ from gradstyle.cli.demo import chosen
 from gradstyle.edits import Edit
 from gradstyle.photos import open_photo
 from gradstyle.photos.portraits import ABOUT, astronaut
+from tests.support.bundles import bundle
 
 
 @pytest.fixture(scope="module")

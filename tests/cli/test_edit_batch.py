@@ -22,15 +22,13 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "photos"))
-from odd_files import REASONS, odd_files, portrait
-from test_editor import bundle
-
 from gradstyle.bundles import Domain
 from gradstyle.cli import app, batch
 from gradstyle.editor import Editor
 from gradstyle.files import file_sha256
 from gradstyle.photos import open_photo
+from tests.support.bundles import bundle
+from tests.support.odd_files import REASONS, odd_files, portrait
 
 
 @pytest.fixture(autouse=True)

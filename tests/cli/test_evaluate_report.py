@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+import runs as tiny_runs
 from typer.testing import CliRunner
 
 from gradstyle.cli import app
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-import example_run
-import runs as tiny_runs
-from test_compare import moved
+from tests.support import example_run
+from tests.support.example_run import moved
 
 
 @pytest.fixture(scope="module")

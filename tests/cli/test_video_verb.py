@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,13 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "photos"))
-from films import heard, seen, write
-from test_editor import bundle
-
 from gradstyle.bundles import Domain
 from gradstyle.cli import app
 from gradstyle.cli.video import lines
-from gradstyle.photos.video import Report
-from gradstyle.photos.video import edit as module
+from gradstyle.video import Report
+from gradstyle.video import edit as module
+from tests.support.bundles import bundle
+from tests.support.films import heard, seen, write
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 
 from gradstyle.directions import ganspace, sefa
 from gradstyle.directions.components import AMOUNTS, sheet, within
 from gradstyle.edits import Edit
 from gradstyle.stylegan2 import Generator
+from tests.support import tiny
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from PIL import Image
 from typer.testing import CliRunner
@@ -15,6 +14,7 @@ from gradstyle.bundles import Bundle
 from gradstyle.cli import app
 from gradstyle.directions import bench as benches
 from gradstyle.losses import Judge, JudgeConfig
+from tests.support import tiny
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 from gradstyle.bundles import Bundle, BundleError, Slider
@@ -16,6 +15,7 @@ from gradstyle.directions import load_edit, save_edit
 from gradstyle.directions.files import KIND, add, open_edits
 from gradstyle.edits import Edit
 from gradstyle.tensors import write_tensors
+from tests.support import tiny
 
 
 def bundle(name: str = "here", seed: int = 0) -> Bundle:

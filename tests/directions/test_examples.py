@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 from torch import Tensor
 
 from gradstyle.directions import from_examples
 from gradstyle.directions.examples import codes_of
+from tests.support import tiny
 
 WAY = torch.randn(8, 32, generator=torch.Generator().manual_seed(9))
 WAY = WAY / WAY.norm()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import measured
 import pytest
 import torch
 
@@ -16,8 +15,9 @@ from gradstyle.directions import bench as benches
 from gradstyle.directions.find import Wish, wishes
 from gradstyle.directions.layers import layer_effects
 from gradstyle.directions.report import Thresholds
-from gradstyle.directions.table import markdown, provenance
 from gradstyle.edits import Edit
+from gradstyle.report.edits import markdown, provenance
+from tests.support import measured
 
 WANTED = {"light": "Bright", "blue": "-Red"}
 

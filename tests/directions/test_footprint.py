@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import tiny
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,6 +13,7 @@ from gradstyle.directions.footprint import footprint_of, put_footprints
 from gradstyle.edits import Edit
 from gradstyle.motion import sampled
 from gradstyle.stylegan2 import Codes
+from tests.support import tiny
 
 
 class Painter:

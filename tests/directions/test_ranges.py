@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from PIL import Image
 from typer.testing import CliRunner
@@ -14,6 +13,7 @@ from gradstyle.bundles import Bundle, Domain, Slider
 from gradstyle.cli import app
 from gradstyle.editor import Editor
 from gradstyle.edits import Edit
+from tests.support import tiny
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import measured
 import pytest
-import tiny
 import torch
 from torch import Tensor
 
 from gradstyle.directions import FunctionScorer, Labels, score_samples
 from gradstyle.directions.samples import BATCH
 from gradstyle.stylegan2 import Generator
+from tests.support import measured, tiny
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
 from gradstyle.bundles import Bundle, BundleError, Slider
 from gradstyle.edits import Edit
+from tests.support import tiny
 
 SMILE = Slider(-2.5, 3.0, "face", "corners of the mouth", {"moved": {"Smiling": 1.02}, "monotonic": 0.97})
 REASON = {"reasons": ["identity is not kept"], "monotonic": 0.4}

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from torch import Tensor
 
 from gradstyle.directions.text import OpenClip, channel_effects, from_words
 from gradstyle.stylegan2 import Generator, GeneratorConfig
+from tests.support import tiny
 
 SMALL = GeneratorConfig(16, 16, 16, mapping_layers=1, channel_base=128, channel_max=8)
 RGB = (1, 4, 7)  # style vectors: layer 0, its ToRGB, 1, 2, its ToRGB, 3, 4, its ToRGB

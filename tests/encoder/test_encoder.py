@@ -8,15 +8,15 @@ import sys
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
-from interop import load_manifest
 
-from gradstyle.bundles.blueprint import blueprint
-from gradstyle.bundles.published import names
+from gradstyle.blueprint import blueprint
 from gradstyle.encoder import Encoder, EncoderConfig, Taps
 from gradstyle.encoder.e4e import fit
+from gradstyle.published import names
+from tests.support import tiny
+from tests.support.interop import load_manifest
 
 TINY = tiny.ENCODER  # 64 px, 8 codes: 0-2 from c3, 3-4 from p2, 5-7 from p1
 MAPS = ("c0", "c1", "c2", "c3", "p1", "p2")

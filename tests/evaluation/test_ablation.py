@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import runs
-import tiny
 import torch
 
 from gradstyle.bundles import Bundle
@@ -14,6 +12,7 @@ from gradstyle.evaluation.ablation import FULL, ablation, changed, variants
 from gradstyle.evaluation.residuals import residuals, walk
 from gradstyle.methods.gradstyle import GradStyle
 from gradstyle.photos import open_photo
+from tests.support import runs, tiny
 
 
 def full() -> GradStyle:

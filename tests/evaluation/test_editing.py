@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
-import tiny
 import torch
 from typer.testing import CliRunner
 
@@ -19,16 +17,18 @@ from gradstyle.bundles.sliders import Slider
 from gradstyle.cli import app
 from gradstyle.editor import Editor
 from gradstyle.evaluation import sight as sights
-from gradstyle.evaluation.attributes import Target, shown, spread, target_of
 from gradstyle.evaluation.bench import Bench
 from gradstyle.evaluation.editing import editing
 from gradstyle.evaluation.ghosts import Ghosts
 from gradstyle.evaluation.matching import REACHED, VANISHES, crossing, fixed, matched, path_of
 from gradstyle.evaluation.matching import Path as Line
 from gradstyle.evaluation.matching import Way as Direction
-from gradstyle.evaluation.metrics import l2, rounded, sharpness
-from gradstyle.evaluation.store import RunFolder, Summary, Values
+from gradstyle.evaluation.store import RunFolder, Summary
+from gradstyle.metrics.attributes import Target, shown, spread, target_of
+from gradstyle.metrics.similarity import l2, rounded, sharpness
+from gradstyle.metrics.values import Values
 from gradstyle.photos import Face
+from tests.support import runs, tiny
 
 METHODS = ("gradstyle", "e4e")
 SETS = ("judge_frechet", "judge_kernel")  # figures of a set of pictures, not of one

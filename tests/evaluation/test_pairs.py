@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
-import tiny
 import torch
 from typer.testing import CliRunner
 
@@ -18,14 +16,16 @@ from gradstyle.cli import app
 from gradstyle.editor import Editor
 from gradstyle.edits import Edit
 from gradstyle.evaluation.bench import Bench, Request
-from gradstyle.evaluation.gauge import Gauge
-from gradstyle.evaluation.identity import DlibIdentity
-from gradstyle.evaluation.metrics import psnr, rounded
+from gradstyle.evaluation.evaluators import Gauge
 from gradstyle.evaluation.pairs import TRUTH, Samples, changes_of, pairs, samples
-from gradstyle.evaluation.report import Report, write_report
-from gradstyle.evaluation.store import UNEDITED, RunFolder
+from gradstyle.evaluation.store import RunFolder
+from gradstyle.metrics.identity import DlibIdentity
+from gradstyle.metrics.similarity import psnr, rounded
+from gradstyle.metrics.values import UNEDITED
 from gradstyle.photos import open_photo
+from gradstyle.report.report import Report, write_report
 from gradstyle.stylegan2 import Codes
+from tests.support import runs, tiny
 
 COUNT = 6
 METHODS = ("gradstyle", "e4e", "carried")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
 import torch
 import torch.nn.functional as F
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -19,18 +18,19 @@ from typer.testing import CliRunner
 from gradstyle.bundles import Bundle
 from gradstyle.cli import app
 from gradstyle.editor import Editor
-from gradstyle.evaluation import metrics
 from gradstyle.evaluation.bench import Bench
-from gradstyle.evaluation.gauge import Gauge
-from gradstyle.evaluation.identity import DlibIdentity
+from gradstyle.evaluation.evaluators import Gauge
 from gradstyle.evaluation.photos import counted, reason
 from gradstyle.evaluation.reconstruction import reconstruction
-from gradstyle.evaluation.report import Report
 from gradstyle.evaluation.store import RunFolder
 from gradstyle.losses import LPIPS, FeatureDistance
 from gradstyle.losses.inception import Inception
 from gradstyle.methods import BASELINES
+from gradstyle.metrics import similarity
+from gradstyle.metrics.identity import DlibIdentity
 from gradstyle.photos import open_photo
+from gradstyle.report.report import Report
+from tests.support import runs
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +122,8 @@ def test_set_distances_are_of_all_photos(done: RunFolder, bundle: Path, photos: 
     images = torch.stack([torch.tensor(open_photo(photos / name).pixels) for name in done.record().photos])
     images = images.permute(0, 3, 1, 2).float() / 127.5 - 1  # enlarged for the encoder, and back
     with torch.inference_mode():
-        again = metrics.rounded(editor.render(editor.invert(images)))
-        wanted = metrics.frechet(judge.embed(again), judge.embed(images))
+        again = similarity.rounded(editor.render(editor.invert(images)))
+        wanted = similarity.frechet(judge.embed(again), judge.embed(images))
     row = done.summary().row("e4e", "", "judge_frechet")
     assert row is not None and row.mean == pytest.approx(wanted, rel=1e-2)
 
@@ -238,7 +238,7 @@ def test_two_judges_are_compared(bundle: Path, photos: Path, tmp_path: Path) -> 
         name: [row.mean for m in runs.METHODS if (row := folder.summary().row(m, "", f"{name}_distance"))]
         for name in ("judge", "judge2")
     }
-    assert agreed["spearman"] == pytest.approx(metrics.rank_correlation(means["judge"], means["judge2"]))
+    assert agreed["spearman"] == pytest.approx(similarity.rank_correlation(means["judge"], means["judge2"]))
     assert means["judge"] != means["judge2"] and agreed["methods"] == len(runs.METHODS)
 
 
@@ -299,11 +299,11 @@ def test_the_fid_is_of_the_network_that_defines_it(
     sources = torch.cat([bench.at_resolution(batch) for batch in range(bench.photos.batches)])
     images = torch.cat([bench.photos[batch] for batch in range(bench.photos.batches)])
     editor = bench.editors["e4e"]
-    again = metrics.rounded(editor.render(editor.invert(images)))
+    again = similarity.rounded(editor.render(editor.invert(images)))
     sets = [F.adaptive_avg_pool2d(each, 4).flatten(1) @ mix for each in (again, sources)]
     assert row is not None and kid is not None and row.n == runs.COUNT
-    assert row.mean == pytest.approx(metrics.frechet(*sets), rel=1e-3)
-    assert kid.mean == pytest.approx(metrics.kernel_distance(*sets), rel=1e-3)
+    assert row.mean == pytest.approx(similarity.frechet(*sets), rel=1e-3)
+    assert kid.mean == pytest.approx(similarity.kernel_distance(*sets), rel=1e-3)
     titles = {metric.name: metric.title for metric in folder.record().metrics}
     assert titles["fid"] == "FID" and "FID" not in titles["judge_frechet"]
     assert folder.record().protocol["networks"]["inception"]

@@ -8,19 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gradstyle.evaluation.store import (
-    Curve,
-    Failure,
-    Metric,
-    Picture,
-    Record,
-    Row,
-    RunFolder,
-    Summary,
-    Values,
-    conditions_of,
-    picture_name,
-)
+from gradstyle.evaluation.store import Failure, Picture, Record, RunFolder, Summary, conditions_of, picture_name
+from gradstyle.metrics.values import Curve, Metric, Row, Values
 
 PHOTOS = ("b/2.png", "a, with a comma.png", 'odd "quotes"\n.png', "number.png", "inf")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from torch import Tensor
 
 from gradstyle.losses.inception import Inception
+from tests.support import tiny
 
 # What the published PyTorch port of the network gives for the weights and the pictures below: places of its 2048
 # features, and their values for two pictures.

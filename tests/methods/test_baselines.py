@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,6 +15,7 @@ from gradstyle.methods import BASELINES, Method
 from gradstyle.methods.baselines import Paste, between
 from gradstyle.motion import motion_along
 from gradstyle.stylegan2 import Codes
+from tests.support import tiny
 
 
 @pytest.fixture(params=BASELINES)

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from inversion_mutations import mutations
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,6 +22,8 @@ from gradstyle.methods import BASELINES, METHODS, Method
 from gradstyle.methods.method import Losses
 from gradstyle.stylegan2 import Codes
 from gradstyle.tensors import write_tensors
+from tests.support import tiny
+from tests.support.inversion_mutations import mutations
 
 TRAINED = [name for name in METHODS if name != "e4e"]
 EVERY = METHODS | BASELINES

@@ -6,11 +6,9 @@ import dataclasses
 import threading
 
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
 
-from gradstyle.draws import Draws
 from gradstyle.encoder import Encoder
 from gradstyle.methods.e4e import (
     E4E,
@@ -23,7 +21,9 @@ from gradstyle.methods.e4e import (
     deltas_at,
 )
 from gradstyle.methods.method import TrainingContext
+from gradstyle.rng import Draws
 from gradstyle.stylegan2 import Codes, Generator
+from tests.support import tiny
 
 TERMS = ("pixel", "perceptual", "identity", "delta", "adversarial")
 

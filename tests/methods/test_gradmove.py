@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,6 +18,7 @@ from gradstyle.methods.selective_attention import sinusoidal_positions
 from gradstyle.methods.warp import random_perspectives, warp
 from gradstyle.motion import Motion, sampled
 from gradstyle.stylegan2 import Codes
+from tests.support import tiny
 
 CONFIG: GradMoveConfig = tiny.CONFIGS["gradmove"]  # stages of 8, 16 and 16 px
 SIDE = 16

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,6 +22,7 @@ from gradstyle.methods.gradstyle import (
 )
 from gradstyle.methods.method import Losses, fit
 from gradstyle.methods.warp import random_perspectives, warp
+from tests.support import tiny
 
 STAGES = (Stage(1, "c3"), Stage(3, "p2"), Stage(4, "p1"))  # 8, 16 and 16 px
 CONFIG = GradStyleConfig(STAGES, residual_width=16, residual_units=2, blocks=2, head_width=16, keep=30)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
-from interop import load_manifest
 from torch import Tensor, nn
 
-from gradstyle.bundles.published import names
-from gradstyle.bundles.published.hfgi import convert
 from gradstyle.methods.hfgi import HFGI, HFGIConfig
 from gradstyle.methods.method import at_encoder_size
 from gradstyle.methods.warp import random_perspectives, warp
+from gradstyle.published import names
+from gradstyle.published.hfgi import convert
+from tests.support import tiny
+from tests.support.interop import load_manifest
 
 TINY: HFGIConfig = tiny.CONFIGS["hfgi"]
 LAYER = TINY.layer  # 16 px: a quarter of the encoder's 64

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
-from interop import load_manifest
 from torch import Tensor
 
-from gradstyle.bundles.published import names
-from gradstyle.bundles.published.sdic import convert
 from gradstyle.methods.sdic import SDIC, CodeCompensation, SDICConfig
+from gradstyle.published import names
+from gradstyle.published.sdic import convert
 from gradstyle.stylegan2 import Codes
+from tests.support import tiny
+from tests.support.interop import load_manifest
 
 TINY: SDICConfig = tiny.CONFIGS["sdic"]
 

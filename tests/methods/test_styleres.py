@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
-from interop import load_manifest
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradstyle.bundles.published import names
-from gradstyle.bundles.published.styleres import convert
-from gradstyle.draws import Draws
 from gradstyle.methods.method import Losses, TrainingContext, fit
 from gradstyle.methods.styleres import StyleRes, StyleResConfig
+from gradstyle.published import names
+from gradstyle.published.styleres import convert
+from gradstyle.rng import Draws
 from gradstyle.stylegan2 import Codes
+from tests.support import tiny
+from tests.support.interop import load_manifest
 
 TINY: StyleResConfig = tiny.CONFIGS["styleres"]
 

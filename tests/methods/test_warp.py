@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradstyle.draws import Draws
 from gradstyle.methods.warp import random_perspectives, warp
+from gradstyle.rng import Draws
 
 CORNERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 

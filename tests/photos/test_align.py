@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))
-from odd_files import portrait
-
 from gradstyle.photos import Face, Frame, Photo, align, face_at, find_faces, frame_of
 from gradstyle.photos.align import CELEBA, cut, inside
 from gradstyle.photos.portraits import astronaut
+from tests.support.odd_files import portrait
 
 FFHQ = SimpleNamespace(crop="ffhq", aspect=(1, 1))
 CELEB = SimpleNamespace(crop="celeba", aspect=(1, 1))

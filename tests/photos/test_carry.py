@@ -173,7 +173,7 @@ def test_a_look_leaves_all_but_the_person_alone(editor: Editor, portrait: Photo)
 def test_a_mouth_moves_in_the_eyes_of_a_mesh_and_keeps_the_photos_detail(
     editor: Editor, portrait: Photo, amount: float
 ) -> None:
-    from gradstyle.evaluation.mesh import mouth_curve
+    from gradstyle.metrics.mesh import mouth_curve
 
     out = editor.edit(portrait, {"smile": amount})
     before, after = portrait.faces[0].mesh, out.faces[0].mesh
@@ -182,7 +182,7 @@ def test_a_mouth_moves_in_the_eyes_of_a_mesh_and_keeps_the_photos_detail(
 
 
 def test_heads_turn_in_the_eyes_of_a_mesh(editor: Editor, portrait: Photo) -> None:
-    from gradstyle.evaluation.mesh import head_turn
+    from gradstyle.metrics.mesh import head_turn
 
     before = portrait.faces[0].mesh
     assert before is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))
-from drawn_people import drawn_people
-
 import gradstyle.photos.mediapipe
 from gradstyle.photos import find_faces, person_mask
 from gradstyle.photos.mediapipe import View, detect, meshes, view_of
 from gradstyle.photos.mediapipe.graph import Graph, network
 from gradstyle.photos.mediapipe.symmetry import MIRRORED
 from gradstyle.photos.portraits import astronaut
+from tests.support.drawn_people import drawn_people
 
 ORIGINAL = np.load(Path(__file__).parents[1] / "data" / "mediapipe.npz")
 HERE = Path(gradstyle.photos.mediapipe.__file__).parent

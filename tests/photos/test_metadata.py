@@ -14,12 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-sys.path.insert(0, str(Path(__file__).parent))
-from odd_files import portrait
-
 import gradstyle
 from gradstyle.photos import Photo, open_photo
 from gradstyle.photos.metadata import SOURCE_TYPE
+from tests.support.odd_files import portrait
 
 EDITED = "smile=+2 (gradstyle, faces)"
 SOFTWARE = f"GradStyle {gradstyle.__version__}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,12 +14,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).parent))
-from odd_files import portrait
-
 from gradstyle.photos import Aligned, Face, Paste, Photo, align, aligned_by, find_faces, frame_of, paste
 from gradstyle.photos.align import CELEBA
 from gradstyle.photos.paste import change_of, moved_of
+from tests.support.odd_files import portrait
 
 CELEB = SimpleNamespace(crop="celeba", aspect=(1, 1))
 WHOLE = SimpleNamespace(crop="none", aspect=(1, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +11,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parent))
-from odd_files import portrait
-from test_editor import bundle
-
 from gradstyle.bundles import Domain
 from gradstyle.cli import app
 from gradstyle.photos import framing, photo
 from gradstyle.photos.carry import STEPS
+from tests.support.bundles import bundle
+from tests.support.odd_files import portrait
 
 PAGE = (Path(__file__).parents[2] / "docs" / "photos.md").read_text(encoding="utf-8")
 

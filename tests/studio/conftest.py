@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from studios import Running, make_bundle, run_studio
 
 from gradstyle.studio import Engine
+from tests.support.studios import Running, make_bundle, run_studio
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,10 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
-from studios import Running, run_studio
 
 from gradstyle.studio import connections
 from gradstyle.studio.connections import AT_ONCE, Connection, Sparing
+from tests.support.studios import Running, run_studio
 
 MOST = 20
 HALVES = {

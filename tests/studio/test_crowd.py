@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import numpy as np
 from PIL import Image
-from studios import Running, pixels
+
+from tests.support.studios import Running, pixels
 
 PEOPLE, EDITS = 20, 10
 COLOURS = list(product((116, 128, 140), repeat=3))[:PEOPLE]

@@ -14,7 +14,6 @@ import gradio
 import pytest
 from anyio import CapacityLimiter
 from PIL import Image
-from studios import a_photo
 
 from gradstyle.photos import open_photo
 from gradstyle.studio import Engine, Sessions
@@ -22,6 +21,7 @@ from gradstyle.studio import session as module
 from gradstyle.studio.disk import Disk
 from gradstyle.studio.line import Line
 from gradstyle.studio.page import THREADS, Desk
+from tests.support.studios import a_photo
 
 LARGE = (300, 200)
 

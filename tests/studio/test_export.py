@@ -11,10 +11,10 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from studios import a_photo
 
 from gradstyle.studio import Engine, Session
 from gradstyle.studio.export import FRAMES, SIDES, Outcome, report, write_batch, write_sweep
+from tests.support.studios import a_photo
 
 
 @pytest.fixture

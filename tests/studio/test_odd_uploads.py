@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
-from studios import Running, a_photo
-
 from gradstyle.studio import Engine, Session
-
-sys.path.append(str(Path(__file__).parents[1] / "photos"))
-from odd_files import REASONS, odd_files
+from tests.support.odd_files import REASONS, odd_files
+from tests.support.studios import Running, a_photo, edit, upload
 
 
 def test_each_odd_file_is_shown_or_refused_in_a_line(engine: Engine, tmp_path: Path) -> None:
@@ -36,8 +32,6 @@ def test_each_odd_file_is_shown_or_refused_in_a_line(engine: Engine, tmp_path: P
 
 
 def test_the_server_lives_through_the_worst_of_them(studio: Running, tmp_path: Path) -> None:
-    from test_server import edit, upload
-
     files = odd_files(tmp_path / "odd")
     for name in ("bomb.png", "bomb.gif", "cut-off.webp", "no-width.png", "far-integers.tiff", "archive.zip.jpg"):
         how, answer = edit(studio, upload(studio, name, files[name].read_bytes()), name)

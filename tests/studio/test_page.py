@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from studios import CHROMIUM, MAX_UPLOAD, Running, a_photo
 
 from gradstyle.studio.export import FRAMES, SIDES
+from tests.support.studios import CHROMIUM, MAX_UPLOAD, Running, a_photo
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None,

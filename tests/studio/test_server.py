@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
-from studios import MAX_UPLOAD, Running, a_photo, run_studio
 from typer.testing import CliRunner
 
 from gradstyle.cli import app
 from gradstyle.studio.entrance import MOST_WRONG
+from tests.support.studios import MAX_UPLOAD, Running, a_photo, edit, run_studio, upload
 
 PAGE = (Path(__file__).parents[2] / "docs" / "studio.md").read_text(encoding="utf-8")
 
@@ -29,24 +29,6 @@ PAGE = (Path(__file__).parents[2] / "docs" / "studio.md").read_text(encoding="ut
 @pytest.fixture(scope="module")
 def client(studio: Running) -> Client:
     return Client(studio.address, verbose=False)
-
-
-def upload(studio: Running, name: str, data: bytes, kind: str = "image/jpeg") -> str:
-    answer = httpx.post(f"{studio.address}/gradio_api/upload", files={"files": (name, data, kind)}, timeout=60)
-    answer.raise_for_status()
-    return str(answer.json()[0])
-
-
-def edit(studio: Running, path: str, name: str = "me.png", *given: Any) -> tuple[str, Any]:
-    """How a call of the function ended, and with what."""
-    data = [{"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}, *given]
-    data += [{}, "", "", "largest"][len(given) :]
-    answer = httpx.post(f"{studio.address}/gradio_api/call/edit", json={"data": data}, timeout=60)
-    if answer.status_code != 200:
-        return str(answer.status_code), answer.json()
-    events = httpx.get(f"{studio.address}/gradio_api/call/edit/{answer.json()['event_id']}", timeout=60).text
-    found = re.findall(r"event: (\w+)\ndata: (.*)", events)
-    return found[-1][0], json.loads(found[-1][1])
 
 
 def test_health(studio: Running) -> None:

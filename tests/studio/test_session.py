@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from studios import a_photo, far, make_bundle, pixels
 from typer.testing import CliRunner
 
 from gradstyle.photos.carry import Carrying
@@ -19,6 +18,7 @@ from gradstyle.photos.faces import Face
 from gradstyle.studio import Engine, Session, Sessions
 from gradstyle.studio import session as module
 from gradstyle.studio.pictures import plain_name
+from tests.support.studios import a_photo, far, make_bundle, pixels
 
 
 @pytest.fixture

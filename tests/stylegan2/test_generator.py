@@ -6,14 +6,14 @@ import math
 
 import pytest
 import torch
-from interop import filled, input_mean_w, input_w_plus
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from gradstyle.bundles.published import names
+from gradstyle.published import names
 from gradstyle.stylegan2 import Codes, Generator, GeneratorConfig
 from gradstyle.stylegan2.generator import StyledLayer
 from gradstyle.stylegan2.layers import fir_kernel
+from tests.support.interop import filled, input_mean_w, input_w_plus
 
 CONFIG = GeneratorConfig(64, z_dim=32, w_dim=48, mapping_layers=2, channel_base=1024, channel_max=64)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradstyle.draws import Draws
+from gradstyle.rng import Draws
 from gradstyle.training import augment
 from gradstyle.training.augment import (
     BAND_POWER,

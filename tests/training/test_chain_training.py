@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from pictures import Silent, draw_pictures, make_bundle
 
 from gradstyle.bundles import Bundle
-from gradstyle.directions.faces import FaceFrame
 from gradstyle.directions.find import wishes
 from gradstyle.losses import Judge
+from gradstyle.metrics.face_frame import FaceFrame
 from gradstyle.training import chain, pieces
 from gradstyle.training.launch import Outcome, Request, open_images, trainable
 from gradstyle.training.loop import Budget, Progress
+from tests.support.pictures import Silent, draw_pictures, make_bundle
 
 SPLIT = 'data.split=["labels.csv", "part", "train"]'
 

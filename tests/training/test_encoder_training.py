@@ -5,14 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from pair import gradients
-from pictures import Silent, draw_pictures, make_bundle, make_teacher
 
 from gradstyle.bundles import Bundle
-from gradstyle.training import snapshot, standing
+from gradstyle.training import frozen_inputs as standing
+from gradstyle.training import snapshot
+from gradstyle.training.frozen_inputs import LossesRecipe
 from gradstyle.training.launch import Request, export, start
 from gradstyle.training.loop import Budget, Diverged
-from gradstyle.training.standing import LossesRecipe
+from tests.support.pair import gradients
+from tests.support.pictures import Silent, draw_pictures, make_bundle, make_teacher
+from tests.support.same import assert_same
 
 
 @pytest.fixture(scope="module")
@@ -88,21 +90,6 @@ def test_a_resumed_run_ends_with_the_same_bits(place: Path, tmp_path: Path):
     start(request(place, tmp_path / "parts", resume=True), Budget(), Silent())
     states = [snapshot.load_last(tmp_path / name / "snapshots") for name in ("whole", "parts")]
     assert_same(*(each[1] | {"progress": None} for each in states if each))
-
-
-def assert_same(a: object, b: object, where: str = "") -> None:
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        assert torch.equal(a, b), where
-    elif isinstance(a, dict) and isinstance(b, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            assert_same(a[key], b[key], f"{where}/{key}")
-    elif isinstance(a, list) and isinstance(b, list):
-        assert len(a) == len(b), where
-        for index, pair in enumerate(zip(a, b)):
-            assert_same(*pair, f"{where}/{index}")
-    else:
-        assert a == b, where
 
 
 def test_parts_of_a_batch_give_its_gradient(place: Path, tmp_path: Path):

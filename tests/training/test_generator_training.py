@@ -15,16 +15,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pair import gradients, of_two_processes
-from pictures import Silent, draw_pictures, make_bundle, make_teacher
 from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
 from gradstyle.bundles import Bundle
 from gradstyle.cli import app
-from gradstyle.draws import Draws
 from gradstyle.losses import Judge
+from gradstyle.rng import Draws
 from gradstyle.stylegan2 import Discriminator
 from gradstyle.stylegan2.discriminator import minibatch_deviation
 from gradstyle.stylegan2.layers import upsample
@@ -36,6 +34,8 @@ from gradstyle.training.launch import Request, export, start
 from gradstyle.training.loop import Batch, Budget, Setup, engine_for
 from gradstyle.training.painter import Latents
 from gradstyle.training.run import read_log
+from tests.support.pair import gradients, of_two_processes
+from tests.support.pictures import Silent, draw_pictures, make_bundle, make_teacher
 
 
 @pytest.fixture(scope="module")

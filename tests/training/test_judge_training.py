@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from pictures import Silent, draw_pictures
 
 from gradstyle.losses import FeatureDistance, IdentityLoss, Judge, JudgeConfig, judge_report
 from gradstyle.losses.judge import average_precision
 from gradstyle.training.launch import Request, export, start
 from gradstyle.training.loop import Budget
+from tests.support.pictures import Silent, draw_pictures
 
 SPLIT = 'data.split=["labels.csv", "part", "train"]'
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from pictures import Silent, draw_pictures
-from test_encoder_training import assert_same
 
 from gradstyle.training import snapshot
 from gradstyle.training.launch import Request, start
 from gradstyle.training.loop import Budget
 from gradstyle.training.run import read_log
+from tests.support.pictures import Silent, draw_pictures
+from tests.support.same import assert_same
 
 BATCH = 8
 FOREVER = 1_000_000

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 import torch
-from pictures import Silent, draw_pictures
 from torch import Tensor, nn
 
-from gradstyle.draws import Draws
+from gradstyle.rng import Draws
 from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
 from gradstyle.training.data import Images
 from gradstyle.training.loop import Batch, Budget, Diverged, Progress, Setup, Trainable, computes_in_bf16, engine_for
 from gradstyle.training.loop import train as run_loop
 from gradstyle.training.run import Run, RunInfo, read_log
+from tests.support.pictures import Silent, draw_pictures
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from interop import filled
-from pair import gradients, of_two_processes
-from pictures import Silent, draw_pictures, make_bundle, make_teacher
-from test_encoder_training import assert_same
 
 from gradstyle.bundles import Bundle, Slider
 from gradstyle.edits import Edit
@@ -25,6 +21,10 @@ from gradstyle.training.launch import Request, export, start, trainable
 from gradstyle.training.lookahead import Lookahead
 from gradstyle.training.loop import Batch, Budget, Diverged
 from gradstyle.training.recipe import from_json, read_toml, to_toml
+from tests.support.interop import filled
+from tests.support.pair import gradients, of_two_processes
+from tests.support.pictures import Silent, draw_pictures, make_bundle, make_teacher
+from tests.support.same import assert_same
 
 METHODS = ("gradmove", "gradstyle", "styleres", "sdic", "hfgi")
 
@@ -252,7 +252,7 @@ def test_random_edits_need_a_generator_that_samples(kind: str, place: Path, tmp_
 
 
 def test_an_adversary_is_needed_where_the_loss_has_one(place: Path, tmp_path: Path):
-    from gradstyle.training.standing import copied
+    from gradstyle.training.frozen_inputs import copied
 
     copied(Bundle.load(place / "bundle"), "bare", ("generator", "encoder"), "x").save(tmp_path / "bare")
     asked = request(place, "gradstyle", tmp_path / "run", "loop.images=8")

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from pictures import Silent, draw_pictures, make_bundle
 
-from gradstyle.draws import Draws
+from gradstyle.rng import Draws
 from gradstyle.tensors import read_tensors, write_tensors
 from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
 from gradstyle.training.data import Images
 from gradstyle.training.launch import Request, start, trainable
 from gradstyle.training.loop import Budget, Diverged, Setup, Trainable, engine_for, train
+from tests.support.pictures import Silent, draw_pictures, make_bundle
 
 KINDS = ("generator", "encoder", "gradstyle")  # an adaptive augmentation, pools of codes, slow weights and R1
 BATCH = 8

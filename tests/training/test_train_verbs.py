@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from pictures import draw_pictures, make_teacher
 from typer.testing import CliRunner
 
 from gradstyle.bundles import Bundle
@@ -20,6 +19,7 @@ from gradstyle.training import recipe as recipes
 from gradstyle.training.generator import GeneratorRecipe
 from gradstyle.training.loop import Progress
 from gradstyle.training.run import read_log
+from tests.support.pictures import draw_pictures, make_teacher
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ..edits import Edit
+from ..published import open_published
 from .bundle import Bundle
 from .download import unpack
 from .manifest import BundleError, Domain
-from .published import open_published
 
 CHECKPOINTS = (".pt", ".pth", ".pkl", ".npy", ".npz", ".safetensors")
 LARGEST_DIRECTORY = 1 << 20  # bytes

@@ -18,6 +18,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from ..blueprint import ImpossibleShapes, blueprint, differences, listed
+from ..config import from_json, to_json
 from ..edits import Edit
 from ..encoder import Encoder, EncoderConfig
 from ..files import check_name
@@ -25,9 +27,7 @@ from ..losses.judge import Judge, JudgeRecord
 from ..methods import BASELINES, METHODS, Method
 from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ..tensors import finite, read_shapes, read_tensors, write_tensors
-from .blueprint import ImpossibleShapes, blueprint, differences, listed
 from .catalog import home
-from .config import from_json, to_json
 from .manifest import FORMAT, MANIFEST, BundleError, Domain, Manifest, PartInfo, read_manifest
 from .sliders import EditsConfig, Slider
 

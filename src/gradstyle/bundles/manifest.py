@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from ..config import from_json, to_json
 from ..files import check_name
-from .config import from_json, to_json
 
 FORMAT = 1
 MANIFEST = "bundle.json"

@@ -446,8 +446,8 @@ def report(
 ) -> None:
     """What each edit of a bundle was found to do, as a table in Markdown; and why some have no slider."""
     from ..bundles import Bundle
-    from ..directions.table import markdown, provenance
     from ..files import write_text
+    from ..report.edits import markdown, provenance
 
     opened = Bundle.load(bundle)
     text = f"{markdown(opened)}\n\n{provenance(opened)}"

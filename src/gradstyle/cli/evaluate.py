@@ -16,7 +16,8 @@ from .app import Command, DeviceOption, ForceOption, errors, say, writable
 
 if TYPE_CHECKING:
     from ..evaluation.bench import Request, Say
-    from ..evaluation.store import Row, RunFolder
+    from ..evaluation.store import RunFolder
+    from ..metrics.values import Row
 
 app = typer.Typer(
     help="Measure the methods of a bundle on photos, under one protocol, and report.", no_args_is_help=True
@@ -243,7 +244,7 @@ def report(run: FolderArgument) -> None:
 
     The page is one file that loads nothing: open it, send it, keep it.
     """
-    from ..evaluation.report import write_report
+    from ..report.report import write_report
 
     say(str(write_report(run)))
 
@@ -265,8 +266,8 @@ def compare(
 
     gradstyle evaluate compare runs/before runs/after
     """
-    from ..evaluation.compare import compare as compared
-    from ..evaluation.compare import table, write
+    from ..report.compare import compare as compared
+    from ..report.compare import table, write
 
     target = writable(out, force) if out else None
     if target is not None and target.suffix not in (".md", ".json"):
@@ -292,7 +293,7 @@ def card(
 
     gradstyle evaluate card bundles/faces runs/reconstruction-faces runs/editing-faces
     """
-    from ..evaluation.card import write_card
+    from ..report.card import write_card
 
     say(str(write_card(bundle, runs)))
 
@@ -511,7 +512,7 @@ def _close(folder: RunFolder) -> None:
     """What it costs, what failed, and the report of all of it."""
     from rich.table import Table
 
-    from ..evaluation.report import write_report
+    from ..report.report import write_report
     from .app import console
 
     record, summary, costs = folder.record(), folder.summary(), folder.costs()

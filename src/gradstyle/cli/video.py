@@ -15,7 +15,7 @@ from .app import BundleOption, DeviceOption, ForceOption, MethodOption, errors, 
 from .edit import BeyondOption, EditOption, amounts_of, loaded
 
 if TYPE_CHECKING:
-    from ..photos.video import Report
+    from ..video import Report
 
 QUIET = 30.0  # seconds between lines where there is no terminal to draw a bar on
 
@@ -45,7 +45,7 @@ def video(
 
     What is done is kept beside OUT until the video is whole: stopped, the same command goes on.
     """
-    from ..photos.video import Options, check_video_name
+    from ..video import Options, check_video_name
 
     check_video_name(target)
     amounts, options = amounts_of(edits), Options(smooth, smooth, quality, aligned)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..bundles import Bundle
 from ..edits import Edit
 from ..losses.recognition import recognition
+from ..metrics.face_frame import FaceFrame
 from ..stylegan2 import Codes, Generator
-from .faces import FaceFrame
 from .samples import BATCH, known
 from .scorers import Scorer, only_for
 

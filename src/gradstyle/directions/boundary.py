@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..draws import stream
+from ..rng import stream
 from .samples import Samples
 
 SHARE = 0.1  # of the samples, at each end: those in between are doubtful

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..draws import stream
 from ..edits import Edit
 from ..encoder import Encoder
+from ..rng import stream
 
 FEWEST = 3  # photos on each side
 HALVINGS = 50

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from ..bundles import Bundle, BundleError, Slider
-from ..bundles.config import from_json, to_json
-from ..bundles.published import open_published
+from ..config import from_json, to_json
 from ..edits import Edit
+from ..published import open_published
 from ..tensors import read_tensors, write_tensors
 
 KIND, LONGEST = "gradstyle edit 1", 200  # characters of a name

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..bundles import Bundle, Slider
 from ..bundles.bundle import HAIR
 from ..edits import Edit
+from ..metrics.pose import POSE
 from ..stylegan2 import Generator
 from . import bench as benches
 from .bench import Bench, bench_of
@@ -21,7 +22,7 @@ from .footprint import footprint_of
 from .layers import KEPT, choose_layers, layer_effects, on_layers
 from .report import Report, Thresholds, measure
 from .samples import SAMPLES, Meter, Samples, score_samples
-from .scorers import POSE, Labels, Scorer, Scoring, as_scorer, with_pose
+from .scorers import Labels, Scorer, Scoring, as_scorer, with_pose
 
 LAYER_CODES = 16  # on which it is measured where an edit belongs
 TRIES = 3  # of the unit's length, each nearer

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from ..edits import Edit
+from ..metrics.face_frame import SAME_PERSON
 from .bench import Bench
-from .faces import SAME_PERSON
 
 LIMIT, STEP = 3.0, 0.5  # how far edits are tried, and in what steps
 EACH_SIDE = 1.0  # a slider reaches at least so far on one side

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from ..losses.judge import Judge
+from ..metrics.face_frame import FaceFrame
+from ..metrics.pose import POSE, head_pose
 from ..stylegan2 import Generator
-from .faces import FaceFrame
-from .pose import head_pose
 
-POSE = ("yaw", "pitch")
 MOST_ROWS = 1_000_000  # of a table of labels
 
 

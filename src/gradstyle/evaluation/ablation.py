@@ -17,10 +17,10 @@ from torch import Tensor
 from ..bundles import Bundle
 from ..editor import Editor
 from ..methods.gradstyle import GradStyle
-from .attributes import Target
+from ..metrics.attributes import Target
 from .bench import Bench, Outcome, Request, Say
 from .editing import VANISHING, targets_of
-from .gauge import Seen
+from .evaluators import Seen
 from .matching import condition, fixed
 from .sheet import write_sheet
 from .sight import Sight

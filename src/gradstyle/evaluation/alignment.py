@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..draws import Draws
 from ..edits import Edit
 from ..methods.gradmove import GradMove, GradMoveInversion
 from ..methods.gradstyle import GradStyle, GradStyleInversion
 from ..methods.warp import random_perspectives, warp
+from ..rng import Draws
 from ..stylegan2 import Codes
 
 

@@ -33,15 +33,17 @@ from ..losses.judge import Judge
 from ..losses.perceptual import LPIPS, Backbone
 from ..losses.teacher import folded
 from ..methods import BASELINES
+from ..metrics.identity import DlibIdentity, FaceIdentity, Identity
+from ..metrics.similarity import rounded
+from ..metrics.stats import INTERVAL, TEST, Summariser, agreement
+from ..metrics.values import UNEDITED, Metric, Values
 from ..photos import to_photo
 from ..photos.framing import Crop
 from ..tensors import BadTensors, read_tensors, write_tensors
 from ..training.data import Split
-from .gauge import Gauge, Seen
-from .identity import DlibIdentity, FaceIdentity, Identity
-from .metrics import rounded
+from ..version import __version__
+from .evaluators import Gauge, Seen
 from .photos import Photos, Pictures, Selection, default_split, reason
-from .stats import INTERVAL, TEST, Summariser, agreement
 from .store import (
     COSTS,
     PARTS,
@@ -49,16 +51,13 @@ from .store import (
     RUN,
     SOURCE,
     SUMMARY,
-    UNEDITED,
     VALUES,
     Failure,
     Kind,
-    Metric,
     Picture,
     Record,
     RunFolder,
     Summary,
-    Values,
     picture_name,
 )
 
@@ -499,8 +498,6 @@ def _count(number: int, thing: str) -> str:
 
 def versions() -> dict[str, str]:
     import numpy
-
-    from .. import __version__
 
     return {
         "gradstyle": __version__,

@@ -17,18 +17,19 @@ import numpy as np
 from torch import Tensor
 
 from ..bundles import Bundle
-from .attributes import Target, shown, target_of
+from ..metrics.attributes import Target, shown, target_of
+from ..metrics.onlookers import LOST
+from ..metrics.similarity import l2
+from ..metrics.stats import Resampling, agreement, common
+from ..metrics.values import Curve, Metric, Row, Values
 from .bench import Bench, Outcome, Request, Say
-from .gauge import FIRST, SECOND, Seen
+from .evaluators import FIRST, SECOND, Seen
 from .ghosts import Ghosts
 from .matching import FIXED, REACHED, VANISHES, Path, Way, condition, fixed, matched
-from .metrics import l2
-from .onlookers import LOST
 from .photos import default_table
 from .reconstruction import Sets, set_rows, source_vectors
 from .sight import Sight
-from .stats import Resampling, agreement, common
-from .store import Curve, Metric, Record, Row, RunFolder, Summary, Values
+from .store import Record, RunFolder, Summary
 
 STEPS = (1.0, 2.0)  # amounts at which each edit is measured, both ways
 VANISHING = 1e-4  # times an edit: no picture shows it, and yet it is rendered as edits are

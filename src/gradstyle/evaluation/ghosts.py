@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..bundles import Bundle
+from ..metrics.similarity import sharpness
+from ..metrics.values import Metric
 from ..stylegan2 import Discriminator
-from .metrics import sharpness
-from .store import Metric
 
 SCORE = Metric(
     "discriminator",

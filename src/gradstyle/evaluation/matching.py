@@ -14,9 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from .attributes import Target
-from .stats import Array
-from .store import Metric, Values
+from ..metrics.attributes import Target
+from ..metrics.stats import Array
+from ..metrics.values import Metric, Values
 
 FIXED = 2.0  # the amount of the table at a fixed slider value
 VANISHES = "vanishing"  # the condition of an edit so small that no picture shows it

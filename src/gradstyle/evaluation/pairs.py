@@ -16,16 +16,17 @@ import torch
 from torch import Tensor
 
 from ..bundles import Bundle
-from ..draws import stream
 from ..edits import Edit
+from ..metrics.attributes import amounts_within
+from ..metrics.similarity import rounded
+from ..metrics.values import UNEDITED
 from ..photos import to_photo
+from ..rng import stream
 from ..stylegan2 import Codes, Generator
-from .attributes import amounts_within
 from .bench import Bench, Outcome, Request, Say
-from .gauge import Seen
-from .metrics import rounded
+from .evaluators import Seen
 from .photos import Pictures
-from .store import UNEDITED, Picture, RunFolder, picture_name
+from .store import Picture, RunFolder, picture_name
 
 COUNT = 200
 EDITS = ("smile", "age", "yaw")

@@ -8,10 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..metrics.similarity import frechet, kernel_distance
+from ..metrics.values import Row, contenders
 from .bench import Bench, Outcome, Request, Say
-from .gauge import DEFINED, INCEPTION, JUDGED, Seen
-from .metrics import frechet, kernel_distance
-from .store import Record, Row, RunFolder, contenders
+from .evaluators import DEFINED, INCEPTION, JUDGED, Seen
+from .store import Record, RunFolder
 
 
 def reconstruction(request: Request, say: Say | None = None) -> RunFolder:

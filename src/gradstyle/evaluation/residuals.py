@@ -15,15 +15,16 @@ from torch import Tensor
 
 from ..edits import Edit
 from ..methods.gradstyle import GradStyle, GradStyleInversion, StageModules
+from ..metrics.similarity import l2
+from ..metrics.values import Metric
 from ..photos import contact_sheet, write_picture
 from ..stylegan2 import Codes
 from .ablation import Variant
 from .bench import Bench, Outcome, Request, Say
 from .editing import PAPERS
-from .gauge import Seen
+from .evaluators import Seen
 from .matching import FIXED
-from .metrics import l2
-from .store import PICTURES, Metric, RunFolder
+from .store import PICTURES, RunFolder
 
 BRIGHT = 0.98  # quantile of a stage's residuals that is drawn white
 METRICS = (

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..metrics.attributes import Target, spread
+from ..metrics.onlookers import LOST, ONLOOKERS, Onlooker, faces_of, measured
+from ..metrics.values import Metric
 from ..photos.faces import Face
-from .attributes import Target, spread
 from .bench import Bench
-from .gauge import FIRST, Seen
-from .onlookers import LOST, ONLOOKERS, Onlooker, faces_of, measured
-from .store import Metric
+from .evaluators import FIRST, Seen
 
 CHANGES = (0.5, 1.0, 1.5, 2.0)  # changes in a judge's eyes at which methods are compared, in its deviations
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..bundles.config import from_json, to_json
+from ..config import from_json, to_json
 from ..files import write_text
-from ..methods import BASELINES
+from ..metrics.values import Curve, Key, Metric, Row, Values
 
 FORMAT = 1
 RUN, VALUES, SUMMARY, COSTS, PICTURES, PARTS = (
@@ -35,20 +35,8 @@ RUN, VALUES, SUMMARY, COSTS, PICTURES, PARTS = (
 )
 HEADER = ("photo", "method", "condition", "metric", "value")
 SOURCE = "source"  # stands for a method where the photo itself is meant
-UNEDITED = "unedited"  # a method that answers with the photo itself, whatever the edit
-COPIES = (*BASELINES, UNEDITED)  # without an edit they give the photo itself
 
 Kind = Literal["reconstruction", "editing", "pairs", "ablation", "residuals"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure by the name that stands in the files, and as people read it."""
-
-    name: str
-    title: str
-    better: Literal["higher", "lower", ""] = ""  # empty: neither is
-    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,38 +94,6 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One method under one condition by one metric: over the photos that every method has."""
-
-    method: str
-    condition: str
-    metric: str
-    mean: float | None  # none where no photo is left; of a set of pictures it is the set's figure
-    low: float | None  # the 95% bootstrap interval of the mean; none where there is none
-    high: float | None
-    n: int  # photos
-    missing: int = 0  # photos that this method failed on
-    p: float | None = None  # of the paired test against the best; none for the best itself
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Means of a metric against those of the measured change, at each amount of an edit."""
-
-    method: str
-    edit: str  # with its direction: "smile+"
-    metric: str
-    change: tuple[float, ...]  # on average, of what `unit` says
-    value: tuple[float, ...]
-    area: float | None  # under the curve from no change to the common end, divided by that end: a mean of the metric
-    until: float | None  # the common end
-    low: tuple[float, ...] = ()  # a 95% interval of each value, where there is one
-    high: tuple[float, ...] = ()
-    unit: str = " sd"  # of the change; sd: standard deviations among the photos
-
-
-@dataclass(frozen=True)
 class Summary:
     """All of `summary.json`."""
 
@@ -161,10 +117,6 @@ def change_of(protocol: Mapping[str, Any], condition: str) -> str:
     """The metric that says how far the edit of a condition went; before there were others, the judge's."""
     edits: Mapping[str, Any] = protocol.get("edits") or {}
     return str(edits.get(condition.partition("=")[0], {}).get("change", "judge_change"))
-
-
-Key = tuple[str, str, str]  # method, condition, metric
-Values = dict[Key, dict[str, float]]  # … to photo to value
 
 
 class RunFolder:
@@ -257,11 +209,6 @@ def picture_name(number: int, method: str, condition: str) -> str:
         c if c.isascii() and (c.isalnum() or c in "-+.") else "_" for c in f"{method}-{condition}".strip("-")
     )
     return f"{PICTURES}/{number:03d}-{plain}.png"
-
-
-def contenders(methods: Iterable[str], condition: str) -> list[str]:
-    """Those that can be the best. Where nothing is edited, whoever gives the photo back is right by construction."""
-    return [method for method in methods if method not in COPIES or "=" in condition]
 
 
 def conditions_of(keys: Iterable[Key]) -> tuple[str, ...]:

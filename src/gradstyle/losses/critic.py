@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..draws import stream
+from ..rng import stream
 from .frozen import Frozen
 
 SMALLEST = 8  # a head halves its map until that many places lie along the side

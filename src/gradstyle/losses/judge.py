@@ -121,7 +121,7 @@ class Judge(nn.Module):
     @classmethod
     def open(cls, path: str | Path) -> Judge:
         """A judge from its file, in evaluation mode, in float32."""
-        from ..bundles.config import from_json
+        from ..config import from_json
 
         path = Path(path)
         state, metadata = read_tensors(path, torch.float32)

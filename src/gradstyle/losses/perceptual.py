@@ -193,7 +193,7 @@ class FeatureDistance(Frozen):
 
 def read_state(path: str | Path) -> State:
     """The weights in a published file; nothing in it is run."""
-    from ..bundles.published.files import read_file
+    from ..pickles.files import read_file
 
     tree = read_file(Path(path))
     tree = tree.get("state_dict", tree) if isinstance(tree, Mapping) else tree

@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..draws import Draws
 from ..encoder import Encoder, Taps
 from ..losses import generator_loss
 from ..motion import Motion, sampled
+from ..rng import Draws
 from ..stylegan2 import Canvas, Codes, Generator
 from .gradstyle import GateFusion, GradualResidualModule, Stage, check_stages, root_mean_square, stages_kept
 from .method import Inversion, Losses, Method, TrainingContext, fit

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..draws import Draws
 from ..encoder import Encoder, Taps
+from ..rng import Draws
 from ..stylegan2 import Canvas, Codes, Generator
 from .method import Inversion, Losses, Method, TrainingContext, fit, map_tensors
 from .selective_attention import SelectiveAttention, sinusoidal_positions

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ..draws import Draws
 from ..edits import Edit, Edits, combine
 from ..encoder import Encoder
 from ..encoder.e4e import Taps, fit
+from ..rng import Draws
 from ..stylegan2 import Codes, Generator
 from .inversion import Inversion, map_tensors
 

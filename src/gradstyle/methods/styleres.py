@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..draws import Draws
 from ..encoder import Encoder, Taps
 from ..encoder.backbone import Shortcut
 from ..losses.adversarial import generator_loss
+from ..rng import Draws
 from ..stylegan2 import Canvas, Codes, Discriminator, Generator
 from .method import Inversion, Losses, Method, TrainingContext, fit
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..draws import Draws
+from ..rng import Draws
 
 
 def random_perspectives(count: int, draws: Draws, distortion: float = 0.15, probability: float = 1.0) -> Tensor:

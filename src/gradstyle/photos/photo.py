@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ..version import __version__
 from . import framing
 from .framing import Framing, Pixels, kinds, plain
 from .metadata import Origin, in_srgb, origin_of, save_options, suffix_of
@@ -52,8 +53,6 @@ class Photo:
 
     def save(self, path: str | os.PathLike[str], strip: bool = False) -> None:
         """Write it with its file's profile and metadata, or with `strip` without; how it was edited is always said."""
-        from .. import __version__
-
         path = Path(path)
         check_picture_name(path)
         kind = Image.registered_extensions()[path.suffix.lower()]

@@ -16,8 +16,8 @@ from ..bundles import Bundle, Slider
 from ..editor import Editor, device_of
 from ..methods import Inversion
 from ..photos import Aligned, Carrier, Carry, Photo, to_photo
+from .cache import Shelf
 from .line import Line
-from .shelf import Shelf
 
 V = TypeVar("V")
 UNMEASURED = 3.0  # how far a slider goes where the bundle says nothing of any of its edits

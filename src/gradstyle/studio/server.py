@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..bundles import Bundle
+from ..version import __version__
 from .disk import Disk
 from .engine import Engine
 from .memory import give_back, keep_few_pools
@@ -124,7 +125,6 @@ def _app(
         from fastapi import FastAPI
     except ImportError as error:
         raise ValueError(f'the studio needs Gradio: pip install "gradstyle[studio]" ({error})') from error
-    from .. import __version__
     from .entrance import Logins, Names
     from .guard import Guard
     from .page import page

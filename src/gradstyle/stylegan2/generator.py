@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..draws import stream
+from ..rng import stream
 from .codes import Codes
 from .layers import SQRT2, EqualLinear, activate, channels_at, check_resolution, smooth, upsample
 

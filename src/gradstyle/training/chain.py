@@ -23,17 +23,17 @@ from typing import TypeAlias
 import torch
 
 from ..bundles import Bundle
-from ..bundles.config import from_json
+from ..config import from_json
 from ..files import write_text
 from ..losses import Judge
 from . import pieces
 from . import recipe as recipes
 from .data import Images
+from .frozen_inputs import weights_of
 from .launch import Request, open_images, start, stored_recipe, trainable
 from .loop import Budget, Meter, Progress
 from .recipe import DataRecipe, LoopRecipe, Recipe
 from .run import INFO, LOG, RECIPE, Run, held, read_log
-from .standing import weights_of
 
 STATE = "chain.json"
 JUDGES, METHODS = ("teacher", "judge"), ("gradmove", "gradstyle", "styleres", "sdic", "hfgi")

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..draws import Draws
 from ..losses import FeatureCritic, FeatureMixing, Judge, LiteFeatures, Teacher, critic_generator_loss, critic_loss
 from ..losses.frozen import Frozen
+from ..rng import Draws
+from .frozen_inputs import Standing
+from .gradient_steps import place
 from .grow import Smaller
-from .passes import place
-from .standing import Standing
 
 FURTHEST = 4  # pixels by which a picture is moved
 

@@ -30,8 +30,8 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..draws import stream
 from ..photos.framing import Crop, Framing, Pixels
+from ..rng import stream
 from .sources import SUFFIXES, Source
 
 log = logging.getLogger(__name__)

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from ..bundles import Bundle
-from ..draws import seed_of
 from ..encoder import Encoder, EncoderConfig
 from ..methods.e4e import EncoderLoss, EncoderLossConfig, LatentDiscriminator, LatentDiscriminatorLoss, deltas_at
 from ..methods.method import TrainingContext
+from ..rng import seed_of
+from .frozen_inputs import LossesRecipe, Standing, begin_with, copied, mean_code, open_bundle, open_losses, random_edit
+from .gradient_steps import descend, learning_mode, place, share_statistics, touch
 from .lookahead import ranger
 from .loop import Batch, Setup, Trainable
-from .passes import descend, learning_mode, place, share_statistics, touch
 from .recipe import Recipe
-from .standing import LossesRecipe, Standing, begin_with, copied, mean_code, open_bundle, open_losses, random_edit
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ..bundles import Bundle
-from ..draws import seed_of
 from ..losses import (
     LazyR1,
     PathLength,
     discriminator_loss,
     generator_loss,
 )
+from ..rng import seed_of
 from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from .augment import AdaptiveP, Augment
 from .critic import Critic, CriticShape

@@ -19,9 +19,9 @@ from ..losses import FeatureDistance, Teacher
 from ..losses.frozen import Frozen
 from ..photos.align import Crop, inside
 from ..stylegan2 import Discriminator, Generator
+from .frozen_inputs import begin_with, weights_of
+from .gradient_steps import place
 from .painter import Latents, Painter
-from .passes import place
-from .standing import begin_with, weights_of
 
 
 def begin_grown(start: str, generator: Generator, discriminator: Discriminator) -> None:

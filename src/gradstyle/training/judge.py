@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..draws import seed_of
 from ..losses.judge import Judge, JudgeConfig, JudgeReport, Role, judge_report, with_report
+from ..rng import seed_of
 from .data import Images, Split, to_float
+from .gradient_steps import descend, learning_mode, place, share_statistics
 from .loop import Batch, Setup, Trainable
-from .passes import descend, learning_mode, place, share_statistics
 from .recipe import Recipe
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..bundles import Bundle
-from ..draws import Draws
+from ..rng import Draws
 from . import recipe as recipes
 from . import snapshot
 from .data import Images, Split

@@ -23,7 +23,7 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..draws import Draws
+from ..rng import Draws
 from . import snapshot
 from .data import Batches, Images, to_float
 from .recipe import LoopRecipe, Recipe

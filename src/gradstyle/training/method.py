@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..bundles import Bundle
-from ..draws import seed_of
 from ..encoder.e4e import fit
 from ..losses import LazyR1, discriminator_loss
 from ..methods import METHODS, Method
@@ -22,11 +21,8 @@ from ..methods.hfgi import HFGIConfig
 from ..methods.method import TrainingContext
 from ..methods.sdic import SDICConfig
 from ..methods.styleres import StyleResConfig
-from .lookahead import Lookahead, ranger
-from .loop import Batch, Setup, Trainable
-from .passes import descend, learning_mode, place, share_statistics, touch
-from .recipe import Recipe
-from .standing import (
+from ..rng import seed_of
+from .frozen_inputs import (
     GroupedDiscriminator,
     LossesRecipe,
     Standing,
@@ -38,6 +34,10 @@ from .standing import (
     random_edit,
     weights_of,
 )
+from .gradient_steps import descend, learning_mode, place, share_statistics, touch
+from .lookahead import Lookahead, ranger
+from .loop import Batch, Setup, Trainable
+from .recipe import Recipe
 
 OptimiserName = Literal["adam", "adam-lookahead", "ranger"]
 

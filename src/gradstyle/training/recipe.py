@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..bundles import Domain
-from ..bundles.config import from_json, to_json
+from ..config import from_json, to_json
 from ..photos.framing import Crop
 
 if sys.version_info >= (3, 11):

@@ -29,7 +29,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ..bundles.config import from_json
+from ..config import from_json
 from ..files import write_text
 from ..photos import contact_sheet
 from . import snapshot

@@ -1,0 +1,7 @@
+"""Readers of checkpoints that others have published. Nothing in a file is ever run."""
+
+from ..pickles.errors import PublishedFileError
+from ..pickles.files import read_file
+from .checkpoints import Published, open_published
+
+__all__ = ["Published", "PublishedFileError", "open_published", "read_file"]

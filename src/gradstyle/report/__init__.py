@@ -1,0 +1,1 @@
+"""Runs of the benchmark as pages, Markdown, JSON and cards."""

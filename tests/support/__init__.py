@@ -1,0 +1,1 @@
+"""What tests share: tiny networks, reference vectors, odd files, drawn people and films, servers that fail."""
