@@ -22,9 +22,10 @@ from rich.table import Table
 from torch import Tensor
 
 from gradstyle.bundles import Bundle
+from gradstyle.images import to_float
 from gradstyle.methods import METHODS, Method
 from gradstyle.training import recipe as recipes
-from gradstyle.training.data import Images, Split, to_float
+from gradstyle.training.data import Images, Split
 from gradstyle.training.launch import Request, start, trainable
 from gradstyle.training.loop import Budget, Progress
 

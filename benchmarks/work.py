@@ -38,7 +38,7 @@ from gradstyle.stylegan2 import Canvas, Codes, Generator
 def of_e4e(method: Method[Any], photo: Tensor, edit: Edit) -> None:
     """Codes once, a picture for each edit. As ours."""
     inversion = method.invert(photo)
-    method.redraw(inversion, edit.apply(inversion.codes))
+    method.render_codes(inversion, edit.apply(inversion.codes))
 
 
 def of_hfgi(method: HFGI, photo: Tensor, edit: Edit) -> None:
@@ -112,7 +112,7 @@ def count(method: Method[Any], photo: Tensor, edit: Edit) -> dict[str, float]:
     figures = {
         "invert": gflop(lambda: method.invert(photo)),
         "reconstruct": gflop(lambda: method.reconstruct(inversion)),
-        "edit": gflop(lambda: method.redraw(inversion, edit.apply(inversion.codes))),
+        "edit": gflop(lambda: method.render_codes(inversion, edit.apply(inversion.codes))),
         "kept": megabytes(inversion),
     }
     if method.name in PUBLISHED:

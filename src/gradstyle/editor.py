@@ -20,7 +20,8 @@ from .methods import Inversion, Method
 from .photos import Aligned, Carrier, Carry, Face, Paste, Photo, align, paste, put, remark, to_image, to_photo
 
 if TYPE_CHECKING:
-    from .video import Options, Report, Tell
+    from .progress import Progress
+    from .video import Options, Report
 
 Wanted = Edits | Mapping[str, float] | str
 Which = Literal["largest", "all"] | int  # of a photo's faces; numbers count from 1, from left to right
@@ -148,7 +149,7 @@ class Editor:
         target: str | os.PathLike[str],
         edits: Wanted,
         options: Options | None = None,
-        tell: Tell | None = None,
+        tell: Progress | None = None,
     ) -> Report:
         """Edit the largest face of a video. `tell` is called with what is being done, frames so far and in all."""
         from .video import Options, edit_video

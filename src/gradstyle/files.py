@@ -22,15 +22,33 @@ DEVICES = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *
 LONGEST_NAME = 200  # bytes; file systems take 255, of which endings and the names of partial files have the rest
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8; until all of it is there, the file stays what it was."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to; it takes the place of `path` if the block ends well, and is removed if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(text, encoding="utf-8")
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8; until all of it is there, the file stays what it was."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """The folder for downloads and what is made of them: GRADSTYLE_HOME, else the system's place for caches."""
+    if chosen := os.environ.get("GRADSTYLE_HOME"):
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "gradstyle"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gradstyle"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradstyle"
 
 
 def file_sha256(path: Path) -> str:

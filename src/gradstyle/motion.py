@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .images import to_levels
+
 LEVELS = 2  # sizes at which neighbours are compared, each half of the one before
 ROUNDS = 4  # of refinement at each size
 WINDOW = 4 / 128  # deviation of the neighbourhood that moves together, in shares of the side
@@ -74,7 +76,7 @@ def motion_along(path: Tensor) -> Motion:
         path = path[:, None]
     if path.ndim != 5 or len(path) < 2:
         raise ValueError(f"a path is two renderings at least, [steps + 1, N, 3, side, side], got {list(path.shape)}")
-    levels = (path.clamp(-1, 1) + 1) * 127.5
+    levels = to_levels(path)
     steps = flow(levels[1:].flatten(0, 1), levels[:-1].flatten(0, 1)).chunk(len(path) - 1)
     total = steps[0]
     for step in steps[1:]:

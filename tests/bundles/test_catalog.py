@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from gradstyle.bundles import catalog
-from gradstyle.bundles.catalog import CATALOG, Published, find, home, names, pull
+from gradstyle.bundles.catalog import CATALOG, Published, find, names, pull
 from gradstyle.bundles.download import _Source
 from gradstyle.bundles.http import DownloadError
+from gradstyle.files import cache_folder
 from tests.support.unreliable_host import BODY, SHA, Site, running
 
 DOCS = Path(__file__).parents[2] / "docs" / "published-weights.md"
@@ -67,12 +68,12 @@ def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("GRADSTYLE_HOME", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert home() == tmp_path / "gradstyle"
+    assert cache_folder() == tmp_path / "gradstyle"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert home() == tmp_path / ".cache" / "gradstyle"
+    assert cache_folder() == tmp_path / ".cache" / "gradstyle"
     monkeypatch.setenv("GRADSTYLE_HOME", "~/weights")
-    assert home() == tmp_path / "weights"
+    assert cache_folder() == tmp_path / "weights"
 
 
 @pytest.fixture

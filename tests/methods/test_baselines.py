@@ -93,7 +93,7 @@ def test_carried_is_as_its_equation_says() -> None:
     drawn = method.render(method.invert(photo), edit)
     assert (
         tiny.far(drawn, wanted) < 1e-3
-        and tiny.far(Paste.redraw(method, method.invert(photo), edit.apply(codes)), wanted) > 0.01
+        and tiny.far(Paste.render_codes(method, method.invert(photo), edit.apply(codes)), wanted) > 0.01
     )
 
 

@@ -340,7 +340,7 @@ class Work:
 
     invert: dict[str, int]
     reconstruct: dict[str, int]
-    redraw: dict[str, int]
+    render_codes: dict[str, int]
 
 
 WORK = {
@@ -411,8 +411,8 @@ def test_nothing_is_computed_twice(method: Method[Any]) -> None:
         {**work.invert, "encoder.backbone": READS_FEATURES.get(method.name, 0)},
     )
     check(lambda: method.render(inversion), work.reconstruct)
-    check(lambda: method.render(inversion, smile), work.redraw)
-    check(lambda: method.render_each(inversion, [smile, -smile, 2 * smile]), work.redraw)
+    check(lambda: method.render(inversion, smile), work.render_codes)
+    check(lambda: method.render_each(inversion, [smile, -smile, 2 * smile]), work.render_codes)
     assert not [name for name in runs(method, lambda: method.render(inversion, smile)) if name.startswith("encoder")]
 
 

@@ -429,11 +429,11 @@ def test_each_loss_term_is_what_it_is_said_to_be(warped: float, seed: int) -> No
         gates.append(add_up(inversion))
         backs.append(made.reconstruct(inversion))
         there = Codes(codes[i].w + ways[i])
-        edits.append(made.redraw(inversion, there))
+        edits.append(made.render_codes(inversion, there))
         with torch.no_grad():
             codes_and_taps = there, made.encoder(edits[i].clamp(-1, 1))[1]
         again = made.at_detail(made._inverted(*codes_and_taps)[0], kept[i] / count)
-        returns.append(made.redraw(again, codes[i]))
+        returns.append(made.render_codes(again, codes[i]))
 
     shown, targets = [], []
     errors, sizes = torch.zeros(2, count)
@@ -449,7 +449,7 @@ def test_each_loss_term_is_what_it_is_said_to_be(warped: float, seed: int) -> No
         gates.append(add_up(inversion))
         inversion = inversion.under(warps[i : i + 1]) if bent[i] else inversion
         there = Codes(its.w + way)
-        shown.append(made.redraw(inversion, there))
+        shown.append(made.render_codes(inversion, there))
         targets.append(after[None])
         editing = made._edited(inversion, there)
         for number, stage in enumerate(stages(made)[: kept[3 + i]]):

@@ -137,9 +137,9 @@ def test_the_loss_edits_some_rows_and_takes_the_edit_back() -> None:
         inversion = made.invert(photo)
         offset = strength * (made.generator.map(z)[:, None] - inversion.codes.w)
         offset[~edited] = 0
-        image = fit(made.redraw(inversion, Codes(inversion.codes.w + offset)), 64)
+        image = fit(made.render_codes(inversion, Codes(inversion.codes.w + offset)), 64)
         second = made.invert(image)
-        back = fit(made.redraw(second, Codes(second.codes.w - offset)), 64)
+        back = fit(made.render_codes(second, Codes(second.codes.w - offset)), 64)
     assert tiny.far(losses.fakes, image) < 1e-5
     (plain, its_photo), (returned, every_photo) = pairs
     assert tiny.far(plain, image[~edited]) < 1e-5 and torch.equal(its_photo, photo[~edited])

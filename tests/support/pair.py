@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gradstyle.images import to_float
 from gradstyle.rng import Draws
 from gradstyle.training import recipe as recipes
-from gradstyle.training.data import to_float
 from gradstyle.training.launch import Request, open_images, trainable
 from gradstyle.training.loop import Batch, Setup, engine_for
 

@@ -15,9 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from gradstyle.images import to_8_bits, to_float
 from gradstyle.photos.framing import Framing, decode
 from gradstyle.training import sources
-from gradstyle.training.data import Batches, Images, Order, Split, to_float, to_uint8
+from gradstyle.training.data import Batches, Images, Order, Split
 
 
 def picture(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:
@@ -414,9 +415,9 @@ def test_batches_are_the_pictures(folder: Path, tmp_path: Path):
         batch = next(batches)
         assert batch.shape == (4, 3, 16, 16) and batch.dtype == torch.float32
         assert batch.min() >= -1 and batch.max() <= 1
-        assert torch.equal(to_uint8(batch), images.gather(batches.indices))
+        assert torch.equal(to_8_bits(batch), images.gather(batches.indices))
     every = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_uint8(to_float(every)), every)
+    assert torch.equal(to_8_bits(to_float(every)), every)
     batches.close()
 
 

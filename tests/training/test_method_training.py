@@ -12,11 +12,12 @@ import torch.nn.functional as F
 
 from gradstyle.bundles import Bundle, Slider
 from gradstyle.edits import Edit
+from gradstyle.images import to_float
 from gradstyle.losses.perceptual import vgg16
 from gradstyle.methods import METHODS as method_types
 from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
-from gradstyle.training.data import Images, to_float
+from gradstyle.training.data import Images
 from gradstyle.training.launch import Request, export, start, trainable
 from gradstyle.training.lookahead import Lookahead
 from gradstyle.training.loop import Batch, Budget, Diverged

@@ -22,12 +22,11 @@ from ..blueprint import ImpossibleShapes, blueprint, differences, listed
 from ..config import from_json, to_json
 from ..edits import Edit
 from ..encoder import Encoder, EncoderConfig
-from ..files import check_name
+from ..files import cache_folder, check_name
 from ..losses.judge import Judge, JudgeRecord
 from ..methods import BASELINES, METHODS, Method
 from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ..tensors import finite, read_shapes, read_tensors, write_tensors
-from .catalog import home
 from .manifest import FORMAT, MANIFEST, BundleError, Domain, Manifest, PartInfo, read_manifest
 from .sliders import EditsConfig, Slider
 
@@ -353,22 +352,24 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 
 def find_bundle(path_or_name: str | os.PathLike[str]) -> Path:
-    """A bundle's folder by path, or by name: under `home()/bundles`, or one that comes with the package."""
+    """A bundle's folder by path, or by name: under `cache_folder()/bundles`, or one that comes with the package."""
     given = Path(path_or_name)
-    for folder in (given, home() / "bundles" / given, BUNDLED / given) if given.name == str(given) else (given,):
+    for folder in (
+        (given, cache_folder() / "bundles" / given, BUNDLED / given) if given.name == str(given) else (given,)
+    ):
         if (folder / MANIFEST).is_file():
             return folder
     if given.exists():
         raise BundleError(f"{given} is not a bundle: it has no {MANIFEST}. `gradstyle bundle import` reads checkpoints")
     known = ", ".join(installed()) or "none yet"
     raise BundleError(
-        f"there is no bundle {str(given)!r}, neither a folder nor in {home() / 'bundles'} (installed: {known})"
+        f"there is no bundle {str(given)!r}, neither a folder nor in {cache_folder() / 'bundles'} (installed: {known})"
     )
 
 
 def installed() -> list[str]:
     """Names of the bundles in the user's folder, and of those that come with the package."""
-    found = (path for place in (home() / "bundles", BUNDLED) for path in place.glob(f"[!.]*/{MANIFEST}"))
+    found = (path for place in (cache_folder() / "bundles", BUNDLED) for path in place.glob(f"[!.]*/{MANIFEST}"))
     return sorted({path.parent.name for path in found})  # a dot: one that is being written
 
 

@@ -6,16 +6,14 @@ published for that very file; elsewhere the first whole download's digest is kep
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ..files import file_sha256, write_text
+from ..files import cache_folder, file_sha256, write_text
 from .download import OtherFile, Progress, fetch, unpack
 from .http import DownloadError
 
@@ -335,17 +333,6 @@ def find(name: str) -> Published:
     raise ValueError(f"no published checkpoint is called {name!r}; {hint}")
 
 
-def home() -> Path:
-    """Where downloads and what is made of them are kept: GRADSTYLE_HOME, else the system's place for caches."""
-    if chosen := os.environ.get("GRADSTYLE_HOME"):
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "gradstyle"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gradstyle"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradstyle"
-
-
 def pull(
     name_or_entry: str | Published,
     *,
@@ -354,14 +341,14 @@ def pull(
     sha256: str | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Download a published file into `folder` (unless given, `downloads` in `home()`); return where it is.
+    """Download a published file into `folder` (unless given, `downloads` in `cache_folder()`); return where it is.
 
     `sha256` is the caller's own pin: it stands in for whatever the catalogue says of size and digest. Where nobody
     gives a digest, that of the first whole download is kept in `FILE.sha256`, and every later one must have it.
     `tell` is called with what a person should know of that.
     """
     entry = find(name_or_entry) if isinstance(name_or_entry, str) else name_or_entry
-    target = (folder or home() / "downloads") / entry.file
+    target = (folder or cache_folder() / "downloads") / entry.file
     pin = target.with_name(target.name + ".sha256")
     pinned = None if sha256 or entry.sha256 else _pinned(pin)
     try:

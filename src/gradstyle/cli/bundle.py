@@ -185,11 +185,11 @@ def _judged(record: JudgeRecord) -> str:
 def _target(name: str, out: Path | None, force: bool) -> Path:
     """Where the bundle goes, known to be free before anything is read or fetched."""
     from ..bundles import BundleError
-    from ..bundles.catalog import home
+    from ..files import cache_folder
 
     if out is None:  # else it is a title and no more
         check_name(name, "a bundle's name")
-    target = out or home() / "bundles" / name
+    target = out or cache_folder() / "bundles" / name
     if target.exists() and not force:
         raise BundleError(f"{target} exists; give another --name or --out, or --force to replace it")
     return target

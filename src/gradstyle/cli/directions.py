@@ -372,15 +372,15 @@ def words(
 
     What CLIP sees of each style channel is measured once, which takes long; stopped, it goes on from there.
     """
-    from ..bundles.catalog import home
     from ..directions.files import add
     from ..directions.text import OpenClip, channel_effects, from_words
     from ..editor import device_of
+    from ..files import cache_folder
 
     opened, target = _open(bundle, out, force, [called])
     on = device_of(device)
     clip, generator = OpenClip(model, weights, on), opened.generator(device=on)
-    kept = cache or home() / "styles" / f"{opened.fingerprint}-{Path(weights).stem}-{model}.safetensors"
+    kept = cache or cache_folder() / "styles" / f"{opened.fingerprint}-{Path(weights).stem}-{model}.safetensors"
     with meter() as show:
         effects, spread = channel_effects(generator, clip, kept, show)
     edit = from_words(called, target_text, neutral, effects, spread, clip, generator, threshold)

@@ -15,9 +15,10 @@ import typer
 from .app import Command, DeviceOption, ForceOption, errors, say, writable
 
 if TYPE_CHECKING:
-    from ..evaluation.bench import Request, Say
+    from ..evaluation.bench import Request
     from ..evaluation.store import RunFolder
     from ..metrics.values import Row
+    from ..progress import Progress
 
 app = typer.Typer(
     help="Measure the methods of a bundle on photos, under one protocol, and report.", no_args_is_help=True
@@ -450,7 +451,7 @@ def _text(path: Path | None) -> str | None:
 
 
 @contextmanager
-def _bar() -> Iterator[Say]:
+def _bar() -> Iterator[Progress]:
     """What is being done, how far it is, and the time that is left."""
     from rich.progress import (
         BarColumn,

@@ -14,6 +14,7 @@ from ..bundles import Bundle, Slider
 from ..bundles.bundle import HAIR
 from ..edits import Edit
 from ..metrics.pose import POSE
+from ..progress import Progress
 from ..stylegan2 import Generator
 from . import bench as benches
 from .bench import Bench, bench_of
@@ -21,7 +22,7 @@ from .boundary import SHARE, boundary, choose_given, conditioned, gains
 from .footprint import footprint_of
 from .layers import KEPT, choose_layers, layer_effects, on_layers
 from .report import Report, Thresholds, measure
-from .samples import SAMPLES, Meter, Samples, score_samples
+from .samples import SAMPLES, Samples, score_samples
 from .scorers import Labels, Scorer, Scoring, as_scorer, with_pose
 
 LAYER_CODES = 16  # on which it is measured where an edit belongs
@@ -79,7 +80,7 @@ def find(
     judge: Scoring | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
-    meter: Meter | None = None,
+    meter: Progress | None = None,
     *,
     given: Sequence[str] | None = None,
     layers: tuple[int, int] | None = None,
@@ -183,7 +184,7 @@ def measure_edits(
     judge: Scoring | None = None,
     samples: int = 1000,
     seed: int = 0,
-    meter: Meter | None = None,
+    meter: Progress | None = None,
     *,
     codes: int | None = None,
     limits: Thresholds | None = None,

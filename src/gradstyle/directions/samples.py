@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from ..bundles.bundle import fingerprint
-from ..bundles.catalog import home
+from ..files import cache_folder
+from ..progress import Progress
 from ..stylegan2 import Generator
 from ..tensors import BadTensors, read_tensors, write_tensors
 from .scorers import Labels, Scorer
@@ -21,7 +20,6 @@ SAMPLES = 10_000
 BATCH = 32  # always the same, so that a run that was stopped gives the bits of one that was not
 SAVE_EVERY = 256  # samples
 DRAWN = 2  # how samples are drawn; another number forgets the scores of those drawn before
-Meter: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +55,7 @@ def score_samples(
     seed: int = 0,
     truncation: float = 1.0,
     cache: Path | None = None,
-    meter: Meter | None = None,
+    meter: Progress | None = None,
 ) -> Samples:
     """Draw codes, make their pictures, score them. Scores are kept under `cache`: the next call goes on from there."""
     if count < 1:
@@ -99,7 +97,7 @@ def score_samples(
 def cache_file(cache: Path | None, generator: str, scorer: str, seed: int, truncation: float) -> Path:
     """One file for what gives the same scores."""
     told = f"{DRAWN}/{generator}/{scorer}/{seed}/{truncation!r}/{BATCH}"
-    folder = cache or home() / "scores"
+    folder = cache or cache_folder() / "scores"
     return folder / f"{generator}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
 
 

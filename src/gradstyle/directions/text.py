@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ..bundles.bundle import fingerprint
 from ..edits import Edit
+from ..progress import Progress
 from ..stylegan2 import Codes, Generator
 from ..tensors import read_tensors, write_tensors
-from .samples import BATCH, Meter
+from .samples import BATCH
 
 PEOPLE, MOVED = 32, 5.0  # codes on which each channel is moved, by how many of its standard deviations
 THRESHOLD = 0.1  # of the relevance; below, a channel stays (β)
@@ -70,7 +71,7 @@ def channel_effects(
     generator: Generator,
     clip: Clip,
     cache: Path | None = None,
-    meter: Meter | None = None,
+    meter: Progress | None = None,
     seed: int = 0,
     people: int = PEOPLE,
 ) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,8 @@ from ..bundles import Bundle
 from ..editor import Editor
 from ..methods.gradstyle import GradStyle
 from ..metrics.attributes import Target
-from .bench import Bench, Outcome, Request, Say
+from ..progress import Progress
+from .bench import Bench, Outcome, Request
 from .editing import VANISHING, targets_of
 from .evaluators import Seen
 from .matching import condition, fixed
@@ -39,7 +40,7 @@ class Variant(Editor):
         self._method = method
 
 
-def ablation(request: Request, say: Say | None = None) -> RunFolder:
+def ablation(request: Request, say: Progress | None = None) -> RunFolder:
     """Measure GradStyle and what is left of it without its parts, and write the run's folder."""
     bench = Bench("ablation", replace(request, methods=("gradstyle",)), say)
     own = Bundle.load(request.bundle).method("gradstyle", device=bench.device)

@@ -39,6 +39,7 @@ from ..metrics.stats import INTERVAL, TEST, Summariser, agreement
 from ..metrics.values import UNEDITED, Metric, Values
 from ..photos import to_photo
 from ..photos.framing import Crop
+from ..progress import Progress
 from ..tensors import BadTensors, read_tensors, write_tensors
 from ..training.data import Split
 from ..version import __version__
@@ -69,7 +70,6 @@ COSTLESS = {  # what a method is to beat
     UNEDITED: "the photo as it is, whatever the edit",
 }
 SMALL = 128  # pixels up to which one picture's work does not fill several processors
-Say = Callable[[str, int, int], None]  # what is being done, how much of it is, out of how much
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ Work = Callable[[str, Tensor, Seen, int], Outcome]
 class Bench:
     """Everything that a run needs, opened and checked before anything is measured."""
 
-    def __init__(self, kind: Kind, request: Request, say: Say | None = None) -> None:
+    def __init__(self, kind: Kind, request: Request, say: Progress | None = None) -> None:
         self.kind, self.request, self.say = kind, request, say or (lambda what, done, total: None)
         folder = find_bundle(request.bundle)
         self.bundle, self.manifest = Bundle.load(folder), read_manifest(folder)

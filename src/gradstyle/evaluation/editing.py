@@ -22,7 +22,8 @@ from ..metrics.onlookers import LOST
 from ..metrics.similarity import l2
 from ..metrics.stats import Resampling, agreement, common
 from ..metrics.values import Curve, Metric, Row, Values
-from .bench import Bench, Outcome, Request, Say
+from ..progress import Progress
+from .bench import Bench, Outcome, Request
 from .evaluators import FIRST, SECOND, Seen
 from .ghosts import Ghosts
 from .matching import FIXED, REACHED, VANISHES, Path, Way, condition, fixed, matched
@@ -37,13 +38,13 @@ UNDONE = 100  # photos, the first, that are inverted again after an edit
 PAPERS = ("smile", "pose", "yaw")  # edits of the paper's table
 
 
-def editing(request: Request, say: Say | None = None) -> RunFolder:
+def editing(request: Request, say: Progress | None = None) -> RunFolder:
     """Measure every method's edits of every photo, and write the run's folder."""
     return Editing(request, say).run()
 
 
 class Editing:
-    def __init__(self, request: Request, say: Say | None = None) -> None:
+    def __init__(self, request: Request, say: Progress | None = None) -> None:
         self.bench = bench = Bench("editing", request, say)
         if not bench.judges:
             raise ValueError(

@@ -21,9 +21,10 @@ from ..metrics.attributes import amounts_within
 from ..metrics.similarity import rounded
 from ..metrics.values import UNEDITED
 from ..photos import to_photo
+from ..progress import Progress
 from ..rng import stream
 from ..stylegan2 import Codes, Generator
-from .bench import Bench, Outcome, Request, Say
+from .bench import Bench, Outcome, Request
 from .evaluators import Seen
 from .photos import Pictures
 from .store import Picture, RunFolder, picture_name
@@ -36,7 +37,7 @@ MIXED = 0.5  # share of the pictures whose finer layers are of a second sample: 
 TRUTH = "truth"  # stands for a method where pictures of the truth are shown
 
 
-def pairs(request: Request, say: Say | None = None) -> RunFolder:
+def pairs(request: Request, say: Progress | None = None) -> RunFolder:
     """Measure every method's edits of the generator's pictures against the generator's own, and write the run."""
     return Pairs(request, say).run()
 
@@ -122,7 +123,7 @@ class PairsBench(Bench):
 
 
 class Pairs:
-    def __init__(self, request: Request, say: Say | None = None) -> None:
+    def __init__(self, request: Request, say: Progress | None = None) -> None:
         steps = tuple(sorted(request.changes.get("steps") or STEPS))
         self.changes = changes_of(Bundle.load(request.bundle), tuple(request.changes.get("edits") or ()), steps)
         self.steps = steps

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..images import to_float
 from ..photos.framing import Crop, Framing, Pixels
 from ..training.data import Split, Table
 from ..training.sources import Source
@@ -122,7 +123,7 @@ class Photos(Pictures):
                 if isinstance(read, Failure):
                     raise ValueError(f"{read.photo} could be read at first and now cannot: {read.reason}")
                 squares.append(read)
-        return torch.from_numpy(np.stack(squares)).float() / 127.5 - 1
+        return to_float(torch.from_numpy(np.stack(squares)))
 
     def labels(self, table: str) -> dict[str, list[bool | None]]:
         """Columns of zeros and ones (or −1 and 1) of a table, for each photo; none where it has no line."""

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ..metrics.similarity import frechet, kernel_distance
 from ..metrics.values import Row, contenders
-from .bench import Bench, Outcome, Request, Say
+from ..progress import Progress
+from .bench import Bench, Outcome, Request
 from .evaluators import DEFINED, INCEPTION, JUDGED, Seen
 from .store import Record, RunFolder
 
 
-def reconstruction(request: Request, say: Say | None = None) -> RunFolder:
+def reconstruction(request: Request, say: Progress | None = None) -> RunFolder:
     """Measure every method's reconstruction of every photo, and write the run's folder."""
     bench = Bench("reconstruction", request, say)
     record = bench.record([""], [*bench.gauge.pair_metrics, *bench.gauge.set_metrics])

@@ -18,9 +18,10 @@ from ..methods.gradstyle import GradStyle, GradStyleInversion, StageModules
 from ..metrics.similarity import l2
 from ..metrics.values import Metric
 from ..photos import contact_sheet, write_picture
+from ..progress import Progress
 from ..stylegan2 import Codes
 from .ablation import Variant
-from .bench import Bench, Outcome, Request, Say
+from .bench import Bench, Outcome, Request
 from .editing import PAPERS
 from .evaluators import Seen
 from .matching import FIXED
@@ -38,7 +39,7 @@ METRICS = (
 )
 
 
-def residuals(request: Request, say: Say | None = None) -> RunFolder:
+def residuals(request: Request, say: Progress | None = None) -> RunFolder:
     """Measure and draw the residuals of every stage, and write the run's folder."""
     bench = Bench("residuals", replace(request, methods=("gradstyle",)), say)
     own = bench.bundle.method("gradstyle", device=bench.device)

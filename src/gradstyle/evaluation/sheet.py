@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..images import to_float
 from ..photos import contact_sheet, open_photo, write_picture
 from .store import SOURCE, Record
 
@@ -35,4 +36,4 @@ def _tile(folder: Path, file: str | None) -> Tensor | None:
     if file is None:
         return None
     pixels = torch.tensor(open_photo(folder / file).pixels)
-    return pixels.permute(2, 0, 1).float() / 127.5 - 1
+    return to_float(pixels.permute(2, 0, 1))

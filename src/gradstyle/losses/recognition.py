@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..images import to_8_bits
+
 SIDE = 150
 LARGEST = 1 << 27  # bytes of a file that may be dlib's network
 MEAN = (122.782, 117.001, 104.298)  # of red, green and blue; the whole is divided by 256
@@ -68,7 +70,7 @@ class Recognition(nn.Module):
     def forward(self, faces: Tensor) -> Tensor:
         if list(faces.shape[1:]) != [3, SIDE, SIDE]:
             raise ValueError(f"faces are [N, 3, {SIDE}, {SIDE}], got {list(faces.shape)}")
-        pixels = ((faces.float() + 1) * 127.5).round().clamp(0, 255)  # dlib sees 8 bits
+        pixels = to_8_bits(faces).float()  # dlib sees 8 bits
         x = F.relu(self.stem((pixels - self.mean) / 256))
         x = self.blocks(F.max_pool2d(x, 3, stride=2))
         vectors: Tensor = self.out(x.mean(dim=(2, 3)))

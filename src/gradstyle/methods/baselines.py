@@ -43,7 +43,7 @@ class Paste(Method[PasteInversion]):
     def reconstruct(self, inversion: PasteInversion) -> Tensor:
         return inversion.photo
 
-    def redraw(self, inversion: PasteInversion, codes: Codes) -> Tensor:
+    def render_codes(self, inversion: PasteInversion, codes: Codes) -> Tensor:
         return self.draw(codes) + (inversion.photo - inversion.drawn)
 
     def draw(self, codes: Codes) -> Tensor:
@@ -72,7 +72,7 @@ class Carried(Paste):
     Config = CarriedConfig
     Keeps = CarriedInversion
 
-    def redraw(self, inversion: PasteInversion, codes: Codes) -> Tensor:
+    def render_codes(self, inversion: PasteInversion, codes: Codes) -> Tensor:
         steps, count, side = self.config.steps, len(codes), inversion.drawn.shape[-1]
         way = Codes.cat([between(inversion.codes, codes, step / steps) for step in range(1, steps + 1)])
         drawn = torch.cat([inversion.drawn, self.draw(way)])

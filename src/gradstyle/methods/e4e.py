@@ -37,7 +37,7 @@ class E4E(Method[E4EInversion]):
     def reconstruct(self, inversion: E4EInversion) -> Tensor:
         return self.generator(inversion.codes)  # type: ignore[no-any-return]
 
-    def redraw(self, inversion: E4EInversion, codes: Codes) -> Tensor:
+    def render_codes(self, inversion: E4EInversion, codes: Codes) -> Tensor:
         return self.generator(codes)  # type: ignore[no-any-return]
 
     def training_loss(self, photo: Tensor, context: TrainingContext) -> Losses:

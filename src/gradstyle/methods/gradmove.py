@@ -263,7 +263,7 @@ class GradMove(Method[GradMoveInversion]):
     def reconstruct(self, inversion: GradMoveInversion) -> Tensor:
         return self.generator.run(inversion.canvas, inversion.codes).image
 
-    def redraw(self, inversion: GradMoveInversion, codes: Codes) -> Tensor:
+    def render_codes(self, inversion: GradMoveInversion, codes: Codes) -> Tensor:
         return self.generator.run(self._edited(inversion, codes).canvas, codes).image
 
     def motion(self, inversion: GradMoveInversion, codes: Codes) -> Motion:
@@ -372,7 +372,7 @@ class GradMove(Method[GradMoveInversion]):
             with torch.no_grad():
                 again = self.encode(drawn[:count].clamp(-1, 1), None)[1]
             returned, _ = self._inverted(Codes(edited.w[:count]), again, kept[:count])
-            compare(config.weight_cycle, self.redraw(returned, codes), fit(half, size))
+            compare(config.weight_cycle, self.render_codes(returned, codes), fit(half, size))
         fakes = None
         if context.discriminator is not None and config.weight_adversarial:
             fakes = torch.cat([drawn[:count], back[:count]])

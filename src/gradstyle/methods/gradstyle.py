@@ -255,7 +255,7 @@ class GradStyle(Method[GradStyleInversion]):
     def reconstruct(self, inversion: GradStyleInversion) -> Tensor:
         return self.generator.run(inversion.canvas, inversion.codes).image
 
-    def redraw(self, inversion: GradStyleInversion, codes: Codes) -> Tensor:
+    def render_codes(self, inversion: GradStyleInversion, codes: Codes) -> Tensor:
         """Editing Stream (eq. 6)."""
         canvas = self.generator.start(codes)
         for stage, residual in zip(self._stages(), inversion.residuals):

@@ -165,7 +165,7 @@ class HFGI(Method[HFGIInversion]):
     def reconstruct(self, inversion: HFGIInversion) -> Tensor:
         return self.generator.run(inversion.canvas, inversion.codes).image
 
-    def redraw(self, inversion: HFGIInversion, codes: Codes) -> Tensor:
+    def render_codes(self, inversion: HFGIInversion, codes: Codes) -> Tensor:
         canvas, image = self.draw(codes)
         aligned = self.aligner(inversion.distortion, image)
         return self.generator.run(self.consult(canvas, aligned), codes).image

@@ -91,7 +91,7 @@ class Method(nn.Module, ABC, Generic[Kept]):
         """The photo again."""
 
     @abstractmethod
-    def redraw(self, inversion: Kept, codes: Codes) -> Tensor:
+    def render_codes(self, inversion: Kept, codes: Codes) -> Tensor:
         """The photo with its codes moved to `codes`."""
 
     @abstractmethod
@@ -114,7 +114,7 @@ class Method(nn.Module, ABC, Generic[Kept]):
         drawn: list[Tensor] = []
         if moved:
             many = inversion if len(moved) == 1 else inversion.repeat(len(moved))
-            drawn = list(torch.split(self.redraw(many, Codes.cat(moved)), len(inversion)))
+            drawn = list(torch.split(self.render_codes(many, Codes.cat(moved)), len(inversion)))
         if len(moved) == len(totals) > 0:
             return torch.cat(drawn)
         plain = self.reconstruct(inversion)

@@ -342,7 +342,7 @@ class SDIC(Method[SDICInversion]):
         canvas = self.generator.run(self.generator.start(codes), codes, to=self.config.layer)
         return self.generator.run(canvas.replace(inversion.feature), codes).image
 
-    def redraw(self, inversion: SDICInversion, codes: Codes) -> Tensor:
+    def render_codes(self, inversion: SDICInversion, codes: Codes) -> Tensor:
         canvas = self.generator.run(self.generator.start(codes), codes, to=self.config.layer)
         return self.generator.run(canvas.replace(canvas.feature + inversion.added), codes).image
 

@@ -155,7 +155,7 @@ class StyleRes(Method[StyleResInversion]):
     def reconstruct(self, inversion: StyleResInversion) -> Tensor:
         return self.generator.run(inversion.canvas, inversion.codes).image
 
-    def redraw(self, inversion: StyleResInversion, codes: Codes) -> Tensor:
+    def render_codes(self, inversion: StyleResInversion, codes: Codes) -> Tensor:
         canvas = self._begin(codes)
         feature, _ = self.e2(canvas.feature, inversion.residual)
         return self.generator.run(canvas.replace(feature), codes).image

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..images import to_8_bits
 from ..losses.recognition import SIDE as CHIP
 from ..losses.recognition import recognition
 from ..photos.faces import Box, face_at, find_faces
@@ -70,4 +71,4 @@ def pixels_of(images: Tensor, side: int = SIDE) -> npt.NDArray[np.uint8]:
     """Pictures as bytes [N, side, side, 3]."""
     if images.shape[-1] != side:
         images = F.interpolate(images.float(), (side, side), mode="bicubic", align_corners=False, antialias=True)
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return to_8_bits(images).permute(0, 2, 3, 1).contiguous().cpu().numpy()

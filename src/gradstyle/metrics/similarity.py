@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..images import to_8_bits, to_float
+
 RANGE = 2.0  # from the darkest to the lightest value
 WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian (Wang et al. 2004)
 K1, K2 = 0.01, 0.03
@@ -20,7 +22,7 @@ SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM's five scales (W
 
 def rounded(images: Tensor) -> Tensor:
     """As 8 bits would keep them: what a person is given."""
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
+    return to_float(to_8_bits(images))
 
 
 def l2(images: Tensor, targets: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+from ..images import to_float
 from .faces import Face, Pixels, Points
 from .framing import Framing
 from .photo import Photo
@@ -94,7 +95,7 @@ class Aligned:
     @property
     def image(self) -> Tensor:
         """The crop as networks take it, [1, 3, side, side] in [−1, 1]."""
-        return torch.from_numpy(self.pixels.transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
+        return to_float(torch.from_numpy(self.pixels.transpose(2, 0, 1).copy())[None])
 
 
 def align(photo: Photo, face: Face | None, domain: HasCrop, side: int) -> Aligned:

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..edits import Edit, Edits, combine
+from ..images import to_levels
 from ..motion import Motion, blurred, flow, lengths, motion_along, sampled, step_between
 from .align import Aligned, Frame, cut
 from .carried import MARGIN, Carry, reaching
@@ -433,7 +434,7 @@ def _no_larger(images: Tensor) -> Tensor:
 
 def _rendering(images: Tensor, side: int) -> Tensor:
     """Renderings [N, 3, S, S] in [−1, 1], in levels at the working size."""
-    levels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
+    levels = to_levels(images.detach().cpu())
     larger = levels.shape[-1] >= side
     return F.interpolate(levels, (side, side), mode="area") if larger else F.interpolate(levels, side, mode="bicubic")
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..images import to_levels
 from ..motion import blurred, step_between
 from .align import Aligned, Frame
 from .carried import Carry, put_carried
@@ -185,7 +186,7 @@ def _levels(image: Tensor) -> Tensor:
     image = image[None] if image.ndim == 3 else image
     if image.ndim != 4 or image.shape[:2] != (1, 3) or image.shape[2] != image.shape[3]:
         raise ValueError(f"a rendering is [3, side, side], got {list(image.shape)}")
-    return (image.clamp(-1, 1) + 1) * 127.5
+    return to_levels(image)
 
 
 def _seen(change: Tensor) -> Tensor:

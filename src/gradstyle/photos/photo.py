@@ -16,6 +16,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ..files import replacing
+from ..images import to_8_bits, to_float
 from ..version import __version__
 from . import framing
 from .framing import Framing, Pixels, kinds, plain
@@ -180,7 +182,7 @@ def to_image(photo: Photo, aspect: tuple[int, int] = (1, 1), side: int = 256) ->
     width, height = photo.size
     framing = Framing(min(max(side, min(width, height)), 4 * side), aspect=aspect[0] / aspect[1])
     square = framing.of(Image.fromarray(photo.pixels))
-    return torch.from_numpy(square)[None].float() / 127.5 - 1
+    return to_float(torch.from_numpy(square)[None])
 
 
 def to_photo(image: Tensor, aspect: tuple[int, int] = (1, 1)) -> Photo:
@@ -188,7 +190,7 @@ def to_photo(image: Tensor, aspect: tuple[int, int] = (1, 1)) -> Photo:
     if image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(f"a picture is [3, side, side], got {list(image.shape)}")
     inside = Framing(image.shape[-1], aspect=aspect[0] / aspect[1]).without_bars(image)
-    pixels = ((inside.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    pixels = to_8_bits(inside.detach())
     return Photo(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
@@ -230,11 +232,7 @@ def write_picture(picture: Image.Image, path: str | os.PathLike[str], **options:
     """Write a picture file as a whole or not at all. Options are those of Pillow's `save`."""
     path = Path(path)
     check_picture_name(path)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        quality = {} if path.suffix.lower() in (".tif", ".tiff") else {"quality": 95}
-        picture.save(partial, **{**quality, **options})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    quality = {} if path.suffix.lower() in (".tif", ".tiff") else {"quality": 95}
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    with replacing(path) as partial:
+        picture.save(partial, format=kind, **{**quality, **options})

@@ -30,6 +30,8 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..files import cache_folder
+from ..images import to_float
 from ..photos.framing import Crop, Framing, Pixels
 from ..rng import stream
 from .sources import SUFFIXES, Source
@@ -40,21 +42,6 @@ R = TypeVar("R")
 
 BROKEN_LIMIT = 0.01  # above this share of broken files the data is not what its owner thinks it is
 FORMAT = 1  # of the cache; goes into its key
-
-
-def to_float(pixels: Tensor) -> Tensor:
-    """0 … 255 to −1 … 1."""
-    return pixels.to(torch.float32) / 127.5 - 1
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """−1 … 1 to 0 … 255, rounded and clipped."""
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def default_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "gradstyle" / "data"
 
 
 # ---- which pictures
@@ -231,7 +218,7 @@ class Images(Dataset[Tensor]):
         if cache is None:
             return cls(source, framing, chosen, fingerprint, workers=workers)
         key = sha256(f"{FORMAT} {fingerprint}".encode()).hexdigest()[:32]
-        folder = (default_cache() if cache == "default" else Path(cache)) / key
+        folder = (cache_folder() / "data" if cache == "default" else Path(cache)) / key
         stored = _open_cache(folder, resolution)
         if stored is None:
             _build_cache(folder, source, framing, chosen, workers, progress)

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..images import to_float
 from ..losses.judge import Judge, JudgeConfig, JudgeReport, Role, judge_report, with_report
 from ..rng import seed_of
-from .data import Images, Split, to_float
+from .data import Images, Split
 from .gradient_steps import descend, learning_mode, place, share_statistics
 from .loop import Batch, Setup, Trainable
 from .recipe import Recipe

@@ -23,9 +23,10 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..images import to_float
 from ..rng import Draws
 from . import snapshot
-from .data import Batches, Images, to_float
+from .data import Batches, Images
 from .recipe import LoopRecipe, Recipe
 from .run import Run
 

@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ..config import from_json
-from ..files import write_text
+from ..files import replacing, write_text
 from ..photos import contact_sheet
 from . import snapshot
 from .recipe import Recipe, to_toml
@@ -180,11 +180,8 @@ class Run:
 
     def preview(self, step: int, rows: Sequence[Sequence[Tensor]], columns: Sequence[str] = ()) -> Path:
         path = self.folder / "previews" / f"{step:06d}.png"
-        partial = path.with_name(f".{path.name}")
-        with self._disk("a preview"):
-            path.parent.mkdir(exist_ok=True)
+        with self._disk("a preview"), replacing(path) as partial:
             contact_sheet([[_visible(picture) for picture in row] for row in rows], columns).save(partial, format="PNG")
-            partial.replace(path)
         return path
 
     @contextmanager

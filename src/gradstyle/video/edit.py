@@ -23,6 +23,7 @@ from ..photos.faces import Face, Pixels, Points
 from ..photos.head import Likeness
 from ..photos.paste import put
 from ..photos.photo import Photo
+from ..progress import Progress, silent
 from ..stylegan2 import Codes
 from .checkpoint import Found, Planned, Work
 from .reading import Clip, Still, open_clip
@@ -31,7 +32,6 @@ from .track import Cuts, Follower, bounds
 from .writing import QUALITY, Format, Segment, check_video_name, join, recoded
 
 T = TypeVar("T")
-Tell = Callable[[str, int, int], None]  # what is being done, frames so far, frames in all as far as is known
 HELD = 96 << 20  # bytes of frames that are worked on at once
 LONGER = 4  # times as long as codes, what an edit makes of a mesh is smoothed: it hardly changes
 
@@ -81,7 +81,7 @@ def edit_video(
     edits: Edits,
     domain: HasCrop,
     options: Options = Options(),
-    tell: Tell = lambda what, done, total: None,
+    tell: Progress = silent,
     follower: Callable[[], Follower] = Follower,
     note: str = "",
 ) -> Report:
@@ -128,7 +128,7 @@ KEPT = ("title", "artist", "comment", "date", "creation_time", "location", "copy
 NO_MESH = np.zeros((468, 3))
 
 
-def _search(clip: Clip, work: Work, follow: Follower | None, tell: Tell) -> None:
+def _search(clip: Clip, work: Work, follow: Follower | None, tell: Progress) -> None:
     cuts, chunk, rows, seen, count = Cuts(), 0, [], False, 0
     while (done := work.found(chunk)) is not None and len(done) == work.length:
         chunk, seen = chunk + 1, seen or bool(done.known.any())
@@ -228,7 +228,7 @@ class Painter:
         return torch.cat([crop.image for crop in crops]).to(self.device)
 
 
-def _draw(clip: Clip, work: Work, painter: Painter, form: Format, options: Options, tell: Tell) -> None:
+def _draw(clip: Clip, work: Work, painter: Painter, form: Format, options: Options, tell: Progress) -> None:
     chunk = next((k for k in range(work.chunks) if not work.finished(k)), None)
     if chunk is None:
         return

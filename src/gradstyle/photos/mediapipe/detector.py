@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from ...images import to_float
 from ..framing import Pixels
 from .graph import network
 from .view import Points
@@ -96,7 +97,7 @@ ANCHORS = _anchors()
 
 
 def _detect(tiles: Pixels, places: tuple[_Place, ...]) -> Iterator[Detection]:
-    images = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 127.5 - 1
+    images = to_float(torch.from_numpy(tiles).permute(0, 3, 1, 2))
     offsets, logits = (answer.double().numpy() for answer in network("detector")(images))
     scores: npt.NDArray[np.float64] = 1 / (1 + np.exp(-logits[..., 0].clip(-100, 100)))
     for tile, anchor in zip(*(scores >= LEAST_SCORE).nonzero()):

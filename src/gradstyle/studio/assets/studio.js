@@ -1,7 +1,7 @@
 // The parts of the page that Gradio has no component for. No library, no network.
 window.GradStyle = (() => {
   const seen = { before: null, after: null, view: "face" };
-  let redraw = () => {};
+  let render_codes = () => {};
 
   function stage(element, props, trigger, watch) {
     const find = (name) => element.querySelector(name);
@@ -15,7 +15,7 @@ window.GradStyle = (() => {
     divider.addEventListener("input", split);
     split();
 
-    redraw = () => {
+    render_codes = () => {
       const { before, after, view } = seen;
       for (const button of element.querySelectorAll("[data-view]"))
         button.setAttribute("aria-pressed", String(button.dataset.view === view));
@@ -61,7 +61,7 @@ window.GradStyle = (() => {
       const button = event.target.closest("button");
       if (button?.dataset.view) {
         seen.view = button.dataset.view;
-        redraw();
+        render_codes();
       } else if (button?.dataset.do) trigger(button.dataset.do, {});
     });
     document.addEventListener("keydown", (event) => {
@@ -75,7 +75,7 @@ window.GradStyle = (() => {
     });
     const take = () => {
       if (props.value) seen.after = props.value;
-      redraw();
+      render_codes();
     };
     watch("value", take);
     take();
@@ -84,7 +84,7 @@ window.GradStyle = (() => {
   function before(props, watch) {
     const take = () => {
       if (props.value) seen.before = props.value;
-      redraw();
+      render_codes();
     };
     watch("value", take);
     take();
