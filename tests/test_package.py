@@ -17,7 +17,19 @@ from tests.support.project import PACKAGE, ROOT, SOURCES, imports, parsed, room
 
 # Each may import those below it, and those beside it as long as that is no circle.
 FLOORS = [
-    {"version", "config", "progress", "images", "files", "tensors", "rng", "motion", "blueprint", "pickles", "stylegan2"},
+    {
+        "version",
+        "config",
+        "progress",
+        "images",
+        "files",
+        "tensors",
+        "rng",
+        "motion",
+        "blueprint",
+        "pickles",
+        "stylegan2",
+    },
     {"encoder", "losses", "edits"},
     {"methods", "photos", "published", "bundles", "metrics", "directions", "video"},
     {"editor", "training", "evaluation", "report"},
