@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-import runs as tiny_runs
 from typer.testing import CliRunner
 
 from gradstyle.cli import app
 from tests.support import example_run
+from tests.support import runs as tiny_runs
 from tests.support.example_run import moved
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..images import to_8_bits
+from ..images import to_levels
 
 SIDE = 150
 LARGEST = 1 << 27  # bytes of a file that may be dlib's network
@@ -70,7 +70,7 @@ class Recognition(nn.Module):
     def forward(self, faces: Tensor) -> Tensor:
         if list(faces.shape[1:]) != [3, SIDE, SIDE]:
             raise ValueError(f"faces are [N, 3, {SIDE}, {SIDE}], got {list(faces.shape)}")
-        pixels = to_8_bits(faces).float()  # dlib sees 8 bits
+        pixels = to_levels(faces).round()  # dlib sees 8 bits
         x = F.relu(self.stem((pixels - self.mean) / 256))
         x = self.blocks(F.max_pool2d(x, 3, stride=2))
         vectors: Tensor = self.out(x.mean(dim=(2, 3)))

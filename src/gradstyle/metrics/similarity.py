@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..images import to_8_bits, to_float
+from ..images import to_float, to_levels
 
 RANGE = 2.0  # from the darkest to the lightest value
 WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian (Wang et al. 2004)
@@ -22,7 +22,7 @@ SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM's five scales (W
 
 def rounded(images: Tensor) -> Tensor:
     """As 8 bits would keep them: what a person is given."""
-    return to_float(to_8_bits(images))
+    return to_float(to_levels(images).round())
 
 
 def l2(images: Tensor, targets: Tensor) -> Tensor:
