@@ -17,9 +17,11 @@ import torch
 
 from gradstyle.rng import Draws
 from gradstyle.training import recipe as recipes
-from gradstyle.training.data import Batches, Images
+from gradstyle.training.batches import Batches
+from gradstyle.training.engine import engine_for
+from gradstyle.training.images import Images
 from gradstyle.training.judge import JudgeRecipe, JudgeTraining
-from gradstyle.training.loop import Batch, Setup, engine_for
+from gradstyle.training.trainable import Batch, Setup
 
 
 def pictures_per_second(batches: Batches, seconds: float) -> float:

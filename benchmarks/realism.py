@@ -35,7 +35,7 @@ from gradstyle.metrics.attributes import Target, target_of
 from gradstyle.metrics.identity import DlibIdentity
 from gradstyle.metrics.onlookers import ONLOOKERS, faces_of, measured
 from gradstyle.metrics.similarity import frechet, rounded, sharpness
-from gradstyle.training.data import Split
+from gradstyle.training.table import Split
 
 BATCH = 16
 LOOKED_AT = 64  # photos, the first, whose mean change says which amount is rendered

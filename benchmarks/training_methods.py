@@ -25,9 +25,10 @@ from gradstyle.bundles import Bundle
 from gradstyle.images import to_float
 from gradstyle.methods import METHODS, Method
 from gradstyle.training import recipe as recipes
-from gradstyle.training.data import Images, Split
+from gradstyle.training.images import Images
 from gradstyle.training.launch import Request, start, trainable
-from gradstyle.training.loop import Budget, Progress
+from gradstyle.training.table import Split
+from gradstyle.training.trainable import Budget, Progress
 
 TRAINED = ("gradmove", "gradstyle", "styleres", "sdic", "hfgi")
 

@@ -23,8 +23,9 @@ from gradstyle.rng import Draws
 from gradstyle.stylegan2.generator import Generator, StyledLayer
 from gradstyle.stylegan2.layers import SQRT2, activate, fir_kernel
 from gradstyle.training import recipe as recipes
+from gradstyle.training.engine import engine_for
 from gradstyle.training.generator import GeneratorRecipe, GeneratorTraining
-from gradstyle.training.loop import Batch, Setup, engine_for
+from gradstyle.training.trainable import Batch, Setup
 
 
 class GroupedLayer(StyledLayer):

@@ -39,9 +39,9 @@ from gradstyle.metrics.onlookers import network_of_years
 from gradstyle.metrics.stats import Resampling
 from gradstyle.metrics.whole_photo import PhotoJudge
 from gradstyle.photos import Photo
-from gradstyle.training.data import Split
-from gradstyle.training.data import Table as Labels
 from gradstyle.training.sources import Source
+from gradstyle.training.table import Split
+from gradstyle.training.table import Table as Labels
 
 from .landmarks import network_of_landmarks
 from .ways import WAYS, Ready, whole

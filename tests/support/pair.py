@@ -13,8 +13,9 @@ from torch import Tensor
 from gradstyle.images import to_float
 from gradstyle.rng import Draws
 from gradstyle.training import recipe as recipes
+from gradstyle.training.engine import engine_for
 from gradstyle.training.launch import Request, open_images, trainable
-from gradstyle.training.loop import Batch, Setup, engine_for
+from gradstyle.training.trainable import Batch, Setup
 
 STEPS = 2  # the second one starts from weights that already depend on the first one's gradients
 
@@ -26,7 +27,7 @@ def gradients(request: Request) -> dict[str, Tensor]:
     engine = engine_for(recipe.loop, "cpu")
     rank, world = engine.process_index, engine.num_processes
     images = open_images(request.data, recipe.data, request.cache)
-    training = kind(Setup(recipe, engine, Draws(recipe.loop.seed, rank, world), images, request.inputs or {}))
+    training = kind(Setup(recipe, engine, Draws(recipe.loop.seed, rank, world), images, request.inputs))
     found: dict[str, Tensor] = {}
     step = 0
 

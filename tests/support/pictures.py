@@ -15,7 +15,7 @@ from gradstyle.bundles import Bundle
 from gradstyle.encoder import Encoder, EncoderConfig
 from gradstyle.losses import Judge, JudgeConfig
 from gradstyle.stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from gradstyle.training.loop import Progress
+from gradstyle.training.trainable import Progress
 
 
 class Silent:

@@ -18,7 +18,9 @@ from PIL import Image
 from gradstyle.images import to_8_bits, to_float
 from gradstyle.photos.framing import Framing, decode
 from gradstyle.training import sources
-from gradstyle.training.data import Batches, Images, Order, Split
+from gradstyle.training.batches import Batches, Order
+from gradstyle.training.images import Images
+from gradstyle.training.table import Split
 
 
 def picture(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:
@@ -468,11 +470,9 @@ def test_an_error_while_loading_reaches_the_reader(tmp_path: Path):
 
 
 def test_a_forgotten_loader_stops(folder: Path, tmp_path: Path):
-    batches = Batches(opened(folder, tmp_path), 2)
+    batches, before = Batches(opened(folder, tmp_path), 2), set(threading.enumerate())
     next(batches)
-    assert batches._loader is not None
-    thread = batches._loader.thread
-    assert thread in threading.enumerate()
+    (thread,) = set(threading.enumerate()) - before
     del batches
     thread.join(timeout=10)
     assert not thread.is_alive()
@@ -523,7 +523,7 @@ def test_a_member_that_unpacks_to_far_more_is_not_unpacked(tmp_path: Path, monke
     good = {f"{i}.png": encoded(picture(i)) for i in range(3)}
     mixed = packed(tmp_path / "mixed.zip", {**good, "flat.png": bytes(50_000)})
     names = unpacked(monkeypatch)
-    monkeypatch.setattr("gradstyle.training.data.BROKEN_LIMIT", 0.5)
+    monkeypatch.setattr("gradstyle.training.images.BROKEN_LIMIT", 0.5)
     (broken,) = opened(mixed, tmp_path).broken  # the fingerprint has read nothing of it either
     assert broken.name == "flat.png" and "bytes that unpack to 50,000 are no photo" in broken.reason
     assert set(names) == set(good)

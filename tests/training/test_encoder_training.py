@@ -11,7 +11,8 @@ from gradstyle.training import frozen_inputs as standing
 from gradstyle.training import snapshot
 from gradstyle.training.frozen_inputs import LossesRecipe
 from gradstyle.training.launch import Request, export, start
-from gradstyle.training.loop import Budget, Diverged
+from gradstyle.training.trainable import Budget
+from gradstyle.training.watch import Diverged
 from tests.support.pair import gradients
 from tests.support.pictures import Silent, draw_pictures, make_bundle, make_teacher
 from tests.support.same import assert_same

@@ -28,12 +28,13 @@ from gradstyle.stylegan2.discriminator import minibatch_deviation
 from gradstyle.stylegan2.layers import upsample
 from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
-from gradstyle.training.data import Images
+from gradstyle.training.engine import engine_for
 from gradstyle.training.generator import GeneratorRecipe, GeneratorTraining, lazy_adam
+from gradstyle.training.images import Images
 from gradstyle.training.launch import Request, export, start
-from gradstyle.training.loop import Batch, Budget, Setup, engine_for
 from gradstyle.training.painter import Latents
 from gradstyle.training.run import read_log
+from gradstyle.training.trainable import Batch, Budget, Setup
 from tests.support.pair import gradients, of_two_processes
 from tests.support.pictures import Silent, draw_pictures, make_bundle, make_teacher
 

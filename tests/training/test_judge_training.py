@@ -8,7 +8,7 @@ import torch
 from gradstyle.losses import FeatureDistance, IdentityLoss, Judge, JudgeConfig, judge_report
 from gradstyle.losses.judge import average_precision
 from gradstyle.training.launch import Request, export, start
-from gradstyle.training.loop import Budget
+from gradstyle.training.trainable import Budget
 from tests.support.pictures import Silent, draw_pictures
 
 SPLIT = 'data.split=["labels.csv", "part", "train"]'
@@ -39,7 +39,7 @@ def test_it_learns_what_can_be_seen_and_says_how_well(data: Path, tmp_path: Path
 def test_a_resumed_run_ends_with_the_same_bits(data: Path, tmp_path: Path):
     start(request(data, tmp_path / "whole", "loop.images=128"), Budget(), Silent())
     start(request(data, tmp_path / "parts", "loop.images=128"), Budget(images=64), Silent())
-    start(request(data, tmp_path / "parts", resume=True, overrides=(), inputs=None), Budget(), Silent())
+    start(request(data, tmp_path / "parts", resume=True, overrides=(), inputs={}), Budget(), Silent())
     whole, parts = (Judge.open(tmp_path / name / "judge.safetensors") for name in ("whole", "parts"))
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
@@ -54,7 +54,7 @@ def test_a_run_is_exported_without_its_data(data: Path, tmp_path: Path):
 
 def test_labels_are_needed_and_columns_are_named(data: Path, tmp_path: Path):
     with pytest.raises(ValueError, match="--labels"):
-        start(request(data, tmp_path / "a", inputs=None), Budget(), Silent())
+        start(request(data, tmp_path / "a", inputs={}), Budget(), Silent())
     with pytest.raises(ValueError, match="no column 'bigg'"):
         start(request(data, tmp_path / "b", 'attributes=["bigg"]'), Budget(), Silent())
 

@@ -16,8 +16,8 @@ import torch
 
 from gradstyle.training import snapshot
 from gradstyle.training.launch import Request, start
-from gradstyle.training.loop import Budget
 from gradstyle.training.run import read_log
+from gradstyle.training.trainable import Budget
 from tests.support.pictures import Silent, draw_pictures
 from tests.support.same import assert_same
 

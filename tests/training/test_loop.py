@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from gradstyle.rng import Draws
 from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
-from gradstyle.training.data import Images
-from gradstyle.training.loop import Batch, Budget, Diverged, Progress, Setup, Trainable, computes_in_bf16, engine_for
+from gradstyle.training.engine import computes_in_bf16, engine_for
+from gradstyle.training.images import Images
 from gradstyle.training.loop import train as run_loop
 from gradstyle.training.run import Run, RunInfo, read_log
+from gradstyle.training.trainable import Batch, Budget, Progress, Setup, Trainable
+from gradstyle.training.watch import Diverged
 from tests.support.pictures import Silent, draw_pictures
 
 

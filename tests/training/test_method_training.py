@@ -17,11 +17,12 @@ from gradstyle.losses.perceptual import vgg16
 from gradstyle.methods import METHODS as method_types
 from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
-from gradstyle.training.data import Images
+from gradstyle.training.images import Images
 from gradstyle.training.launch import Request, export, start, trainable
 from gradstyle.training.lookahead import Lookahead
-from gradstyle.training.loop import Batch, Budget, Diverged
 from gradstyle.training.recipe import from_json, read_toml, to_toml
+from gradstyle.training.trainable import Batch, Budget
+from gradstyle.training.watch import Diverged
 from tests.support.interop import filled
 from tests.support.pair import gradients, of_two_processes
 from tests.support.pictures import Silent, draw_pictures, make_bundle, make_teacher
@@ -199,7 +200,7 @@ def test_a_run_does_not_go_on_with_another_teacher(place: Path, tmp_path: Path):
         start(dataclasses.replace(asked, inputs={**asked.inputs, "teacher": str(other)}), Budget(), Silent())  # type: ignore[dict-item]
     moved = (place / "teacher.safetensors").read_bytes()
     (tmp_path / "moved.safetensors").write_bytes(moved)
-    inputs = {**(asked.inputs or {}), "teacher": str(tmp_path / "moved.safetensors")}
+    inputs = {**asked.inputs, "teacher": str(tmp_path / "moved.safetensors")}
     assert start(dataclasses.replace(asked, inputs=inputs), Budget(images=16), Silent()).progress.images == 16
 
 

@@ -18,9 +18,12 @@ from gradstyle.rng import Draws
 from gradstyle.tensors import read_tensors, write_tensors
 from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
-from gradstyle.training.data import Images
+from gradstyle.training.engine import engine_for
+from gradstyle.training.images import Images
 from gradstyle.training.launch import Request, start, trainable
-from gradstyle.training.loop import Budget, Diverged, Setup, Trainable, engine_for, train
+from gradstyle.training.loop import train
+from gradstyle.training.trainable import Budget, Setup, Trainable
+from gradstyle.training.watch import Diverged
 from tests.support.pictures import Silent, draw_pictures, make_bundle
 
 KINDS = ("generator", "encoder", "gradstyle")  # an adaptive augmentation, pools of codes, slow weights and R1

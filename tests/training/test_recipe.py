@@ -7,7 +7,8 @@ import pytest
 
 from gradstyle.training import recipe as recipes
 from gradstyle.training.generator import GeneratorRecipe
-from gradstyle.training.launch import TRAINABLES, trainable
+from gradstyle.training.launch import trainable
+from gradstyle.training.stages import trained
 
 MINIMAL = {"data": {"resolution": 64}, "loop": {"batch": 16}}
 
@@ -19,7 +20,7 @@ def build(*overrides: str, **values: object) -> GeneratorRecipe:
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_of_the_package_is_read_whole_and_written_back(name: str):
     tables = recipes.read_toml(recipes.FOLDER / f"{name}.toml")
-    kinds = [kind for kind in TRAINABLES if kind in tables]
+    kinds = [kind for kind in trained() if kind in tables]
     assert kinds
     for kind in kinds:
         recipe = recipes.load(trainable(kind).Recipe, kind, name)

@@ -14,11 +14,10 @@ from typer.testing import CliRunner
 from gradstyle.bundles import Bundle
 from gradstyle.cli import app
 from gradstyle.cli.train import Line
-from gradstyle.training import pieces
 from gradstyle.training import recipe as recipes
 from gradstyle.training.generator import GeneratorRecipe
-from gradstyle.training.loop import Progress
 from gradstyle.training.run import read_log
+from gradstyle.training.trainable import Progress
 from tests.support.pictures import draw_pictures, make_teacher
 
 
@@ -64,21 +63,34 @@ def test_mistakes_cost_a_line(data: Path, tmp_path: Path, arguments: tuple[str, 
     assert code == 1 and said in output and not (tmp_path / "run").exists()
 
 
-def test_a_chain_is_typed_and_its_files_joined(data: Path, tmp_path: Path):
-    code, said = typed("all", "--out", tmp_path / "chain")
+def test_a_chain_is_typed_and_its_result_exported(data: Path, tmp_path: Path):
+    folder = tmp_path / "chain"
+    code, said = typed("all", "--out", folder)
     assert code == 1 and "give the data, --recipe and --minutes" in said
     code, said = typed(
-        "all", data, "--out", tmp_path / "chain", "-r", "tiny", "--minutes", 1, "--piece", 0.01, "--device", "cpu",
-        "--cache", tmp_path / "cache", "--split", "labels.csv:part=val", "--max-file-size", "20kB",
+        "all", data, "--out", folder, "-r", "tiny", "--minutes", 1, "--piece", 0.01, "--device", "cpu",
+        "--cache", tmp_path / "cache", "--split", "labels.csv:part=val",
     )  # fmt: skip
     assert code == 0 and "6 pictures of" in said and said.endswith("call again to go on\n")
-    assert max(file.stat().st_size for file in (tmp_path / "chain" / "export").iterdir()) <= 20_000
-    code, said = typed("join", tmp_path / "chain" / "export", "--out", tmp_path / "whole")
-    assert code == 0 and "generator" in Bundle.load(tmp_path / "whole" / "bundle")
-    code, said = typed("join", tmp_path / "chain" / "export", "--out", tmp_path / "whole")
-    assert code == 1 and "give another --out" in said
-    with pytest.raises(ValueError, match="a size is"):
-        pieces.parse_size("15 apples")
+    assert typed("export", folder, "--out", tmp_path / "whole", "--half")[0] == 0
+    assert "generator" in Bundle.load(tmp_path / "whole")
+    code, said = typed("export", folder, "--out", tmp_path / "whole")
+    assert code == 1 and "exists" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "instead"),
+    [
+        (("join",), "cat chain/export/results.tar.part-* | tar x"),
+        (("join", "old", "--out", "whole"), "cat old/results.tar.part-* | tar x"),
+        (("all", "--max-file-size", "20kB"), "gradstyle train export chain --out BUNDLE --half"),
+        (("all", "--out", "mine", "--largest-file", "20kB"), "gradstyle train export mine --out BUNDLE --half"),
+    ],
+)
+def test_what_took_the_place_of_archive_pieces(arguments: tuple[str, ...], instead: str):
+    code, said = typed(*arguments)
+    assert code == 1 and instead in said and len(said.splitlines()) == 1
+    assert " join " not in typed("--help")[1] and "-size" not in typed("all", "--help")[1]
 
 
 def test_the_speed_that_is_shown_is_that_of_late():

@@ -390,7 +390,7 @@ def residuals(
 
 def _request(kind: str, given: dict[str, Any], labels: str | None = None, **changes: Any) -> Request:
     from ..evaluation.bench import Request
-    from ..training.data import Split
+    from ..training.table import Split
 
     bundle, split = given["bundle"], given["split"]
     request = Request(

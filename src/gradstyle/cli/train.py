@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,7 @@ import typer
 from .app import Command, ForceOption, console
 
 if TYPE_CHECKING:
-    from ..training.loop import Progress
-
-app = typer.Typer(help="Train a generator, and what stands on it.", no_args_is_help=True)
+    from ..training.trainable import Progress
 
 DataArgument = Annotated[Path, typer.Argument(help="Pictures: a folder (nested), a zip, a tar or a folder of tars.")]
 RecipeOption = Annotated[
@@ -37,6 +37,45 @@ SplitOption = Annotated[
 ]
 CacheOption = Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, even where there is a GPU.")]
+
+# What a training stands on beside the pictures:
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(help="A CSV of zeros and ones, a line a picture: a path, or its name among the pictures."),
+]
+BundleOption = Annotated[
+    str,
+    typer.Option("--bundle", "-b", help="The bundle that it stands on: a folder or a name; a resumed run knows it."),
+]
+StartOption = Annotated[
+    str | None, typer.Option(help="Weights to begin with: a bundle's folder or name, or a published file.")
+]
+FeaturesOption = Annotated[
+    Path | None, typer.Option(help="EfficientNet-Lite's weights: the recipe's critic looks through its features.")
+]
+TeacherOption = Annotated[Path | None, typer.Option(help="A teacher: its features are what losses compare.")]
+PerceptualOption = Annotated[
+    Path | None, typer.Option(help="Published weights of the perceptual network that the recipe names.")
+]
+HeadsOption = Annotated[Path | None, typer.Option(help="LPIPS's linear heads, beside --perceptual.")]
+IdentityOption = Annotated[Path | None, typer.Option(help="Published weights of ArcFace's IR-SE-50.")]
+DiscriminatorOption = Annotated[
+    Path | None, typer.Option(help="A bundle or published weights with the discriminator to begin with.")
+]
+ON_A_BUNDLE = ("bundle", "start", "teacher", "perceptual", "heads", "identity")
+INPUTS = {"labels", "features", "discriminator", *ON_A_BUNDLE}
+NETWORKS = {  # what can be trained beside methods: in words, and its inputs
+    "generator": (
+        "Train StyleGAN2 from nothing or from weights, with adaptive discriminator augmentation.",
+        ("start", "features", "teacher"),
+    ),
+    "judge": ("Train a network that tells attributes apart and only judges: nothing may learn from it.", ("labels",)),
+    "teacher": (
+        "Train a network as a judge is, whose features stand in the losses of encoders and methods (--teacher).",
+        ("labels",),
+    ),
+    "encoder": ("Train e4e's encoder on the generator of a bundle.", ON_A_BUNDLE),
+}
 
 
 HALF_LIFE = 20.0  # seconds, of what the shown speed is the mean of
@@ -101,209 +140,105 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{int(seconds) % 60:02}"
 
 
-def _train(
+def train(
     kind: str,
-    data: Path,
-    recipe: str,
-    out: Path,
-    changes: list[str] | None,
-    minutes: float | None,
-    images: int | None,
-    resume: bool,
-    split: str | None,
-    cache: Path | None,
-    device: str | None,
-    inputs: Mapping[str, object],
+    data: DataArgument,
+    out: RunOption,
+    labels: LabelsOption = None,
+    bundle: BundleOption = "",
+    recipe: RecipeOption = "",
+    start: StartOption = None,
+    features: FeaturesOption = None,
+    teacher: TeacherOption = None,
+    perceptual: PerceptualOption = None,
+    heads: HeadsOption = None,
+    identity: IdentityOption = None,
+    discriminator: DiscriminatorOption = None,
+    changes: SetOption = None,
+    minutes: MinutesOption = None,
+    images: ImagesOption = None,
+    resume: ResumeOption = False,
+    split: SplitOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = None,
 ) -> None:
-    from ..training.launch import Request, start
-    from ..training.loop import Budget
+    """Train one thing; each kind has those of the inputs that it can use."""
+    from ..bundles.bundle import find_bundle
+    from ..training.launch import Request
+    from ..training.launch import start as begin
+    from ..training.table import Split
+    from ..training.trainable import Budget
 
-    budget = Budget(minutes, images)
-    overrides = [*(changes or []), *([_split(split)] if split else [])]
-    given = {name: str(value) for name, value in inputs.items() if value is not None}
+    files = {"features": features, "teacher": teacher, "perceptual": perceptual, "heads": heads}
+    files |= {"identity": identity, "discriminator": discriminator}
+    for file in files.values():
+        if file is not None and not file.exists():
+            raise ValueError(f"there is no {file}")
+    inputs = {name: str(file.absolute()) for name, file in files.items() if file is not None}
+    if bundle:
+        inputs["bundle"] = str(find_bundle(bundle).absolute())
+    if start:
+        inputs["start"] = str(_weights(start))
+    if labels:
+        inputs["labels"] = _table(labels)
+    rows = Split.parse(split) if split else None
+    request = Request(
+        kind, data, out, recipe, changes or (), inputs, resume=resume, cache=cache, device=device, split=rows
+    )
     with Line() as line:
-        outcome = start(
-            Request(kind, data, out, recipe, overrides, given, resume=resume, cache=cache, device=device), budget, line
-        )
+        outcome = begin(request, Budget(minutes, images), line)
         ended = "the run is done" if outcome.done else "go on with --resume"
         line.say(f"{outcome.progress.images:,} images seen; {ended}")
     if outcome.signal is not None:
         raise typer.Exit(128 + outcome.signal)
 
 
-def _split(text: str) -> str:
-    from ..training.data import Split
-
-    split = Split.parse(text)
-    each = (split.file, split.column or "", split.value or "")
-    parts = [part.replace("\\", "\\\\").replace('"', '\\"') for part in each]
-    return "data.split=[" + ", ".join(f'"{part}"' for part in parts) + "]"
-
-
-StartOption = Annotated[
-    str | None, typer.Option(help="Weights to begin with: a bundle's folder or name, or a published file.")
-]
-FeaturesOption = Annotated[
-    Path | None, typer.Option(help="EfficientNet-Lite's weights: the recipe's critic looks through its features.")
-]
-TeacherOption = Annotated[Path | None, typer.Option(help="A teacher: its features are what losses compare.")]
-
-
-@app.command(cls=Command)
-def generator(
-    data: DataArgument,
-    out: RunOption,
-    recipe: RecipeOption = "",
-    start: StartOption = None,
-    features: FeaturesOption = None,
-    teacher: TeacherOption = None,
-    changes: SetOption = None,
-    minutes: MinutesOption = None,
-    images: ImagesOption = None,
-    resume: ResumeOption = False,
-    split: SplitOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = None,
-) -> None:
-    """Train StyleGAN2 from nothing or from weights, with adaptive discriminator augmentation."""
-    inputs = _standing("", start, features=features, teacher=teacher)
-    _train("generator", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
-
-
-LabelsOption = Annotated[
-    str | None,
-    typer.Option(help="A CSV of zeros and ones, a line a picture: a path, or its name among the pictures."),
-]
-
-
-@app.command(cls=Command)
-def judge(
-    data: DataArgument,
-    out: RunOption,
-    labels: LabelsOption = None,
-    recipe: RecipeOption = "",
-    changes: SetOption = None,
-    minutes: MinutesOption = None,
-    images: ImagesOption = None,
-    resume: ResumeOption = False,
-    split: SplitOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = None,
-) -> None:
-    """Train a network that tells attributes apart and only judges: nothing may learn from it."""
-    inputs = {"labels": _labels(labels)}
-    _train("judge", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
-
-
-@app.command(cls=Command)
-def teacher(
-    data: DataArgument,
-    out: RunOption,
-    labels: LabelsOption = None,
-    recipe: RecipeOption = "",
-    changes: SetOption = None,
-    minutes: MinutesOption = None,
-    images: ImagesOption = None,
-    resume: ResumeOption = False,
-    split: SplitOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = None,
-) -> None:
-    """Train a network as a judge is, whose features stand in the losses of encoders and methods (--teacher)."""
-    inputs = {"labels": _labels(labels)}
-    _train("teacher", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
-
-
-BundleOption = Annotated[
-    str,
-    typer.Option("--bundle", "-b", help="The bundle that it stands on: a folder or a name; a resumed run knows it."),
-]
-PerceptualOption = Annotated[
-    Path | None, typer.Option(help="Published weights of the perceptual network that the recipe names.")
-]
-HeadsOption = Annotated[Path | None, typer.Option(help="LPIPS's linear heads, beside --perceptual.")]
-IdentityOption = Annotated[Path | None, typer.Option(help="Published weights of ArcFace's IR-SE-50.")]
-AdversaryOption = Annotated[
-    Path | None, typer.Option(help="A bundle or published weights with the discriminator to begin with.")
-]
-
-
-@app.command(cls=Command)
-def encoder(
-    data: DataArgument,
-    out: RunOption,
-    bundle: BundleOption = "",
-    recipe: RecipeOption = "",
-    start: StartOption = None,
-    teacher: TeacherOption = None,
-    perceptual: PerceptualOption = None,
-    heads: HeadsOption = None,
-    identity: IdentityOption = None,
-    changes: SetOption = None,
-    minutes: MinutesOption = None,
-    images: ImagesOption = None,
-    resume: ResumeOption = False,
-    split: SplitOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = None,
-) -> None:
-    """Train e4e's encoder on the generator of a bundle."""
-    inputs = _standing(bundle, start, teacher=teacher, perceptual=perceptual, heads=heads, identity=identity)
-    _train("encoder", data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
-
-
-def _method(name: str) -> None:
-    """A verb for each method: they differ in their names alone."""
-
-    def verb(
-        data: DataArgument,
-        out: RunOption,
-        bundle: BundleOption = "",
-        recipe: RecipeOption = "",
-        start: StartOption = None,
-        teacher: TeacherOption = None,
-        perceptual: PerceptualOption = None,
-        heads: HeadsOption = None,
-        identity: IdentityOption = None,
-        discriminator: AdversaryOption = None,
-        changes: SetOption = None,
-        minutes: MinutesOption = None,
-        images: ImagesOption = None,
-        resume: ResumeOption = False,
-        split: SplitOption = None,
-        cache: CacheOption = None,
-        device: DeviceOption = None,
-    ) -> None:
-        files = {"teacher": teacher, "perceptual": perceptual, "heads": heads, "identity": identity}
-        inputs = _standing(bundle, start, **files, discriminator=discriminator)
-        _train(name, data, recipe, out, changes, minutes, images, resume, split, cache, device, inputs)
-
-    app.command(name, cls=Command, help=f"Train {name} on the generator and encoder of a bundle.")(verb)
-
-
-for _name in ("gradmove", "gradstyle", "styleres", "sdic", "hfgi"):
-    _method(_name)
-
-
-def _standing(bundle: str, start: str | None, **files: Path | None) -> dict[str, object]:
-    """Absolute paths, so that a run may go on from elsewhere."""
+def _weights(start: str) -> Path:
+    """An absolute path, so that a run may go on from elsewhere."""
     from ..bundles.bundle import find_bundle
 
-    for file in files.values():
-        if file is not None and not file.exists():
-            raise ValueError(f"there is no {file}")
-    given: dict[str, object] = {name: file.absolute() for name, file in files.items() if file is not None}
-    if bundle:
-        given["bundle"] = find_bundle(bundle).absolute()
-    if start:
-        given["start"] = _start(start)
-    return given
+    return (Path(start) if Path(start).is_file() else find_bundle(start)).absolute()
 
 
-def _start(given: str) -> Path:
-    from ..bundles.bundle import find_bundle
+def _table(labels: str) -> str:
+    """An absolute path, so that a run may go on from elsewhere; a name inside the data stays."""
+    return str(Path(labels).absolute()) if Path(labels).is_file() else labels
 
-    return (Path(given) if Path(given).is_file() else find_bundle(given)).absolute()
+
+def _verb(kind: str, inputs: tuple[str, ...]) -> Callable[..., None]:
+    """`train` for one kind, with those inputs alone."""
+
+    def verb(**options: Any) -> None:
+        train(kind, **options)
+
+    signature = inspect.signature(train, eval_str=True)
+    unused = {"kind"} | INPUTS.difference(inputs)
+    options = [option for name, option in signature.parameters.items() if name not in unused]
+    verb.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
+    return verb
+
+
+class Kinds(typer.core.TyperGroup):
+    """The verbs, and one for each method that learns. Methods are imported where no other verb fits."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        from ..methods import METHODS
+
+        methods = [name for name, method in METHODS.items() if method.learning]
+        return [*NETWORKS, *methods, *(name for name in self.commands if name not in NETWORKS)]
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        if name in self.commands or name not in self.list_commands(ctx):
+            return super().get_command(ctx, name)
+        alone = typer.Typer(add_completion=False)
+        text = f"Train {name} on the generator and encoder of a bundle."
+        alone.command(name, cls=Command, help=text)(_verb(name, (*ON_A_BUNDLE, "discriminator")))
+        return typer.main.get_command(alone)
+
+
+app = typer.Typer(help="Train a generator, and what stands on it.", no_args_is_help=True, cls=Kinds)
+for _kind, (_help, _inputs) in NETWORKS.items():
+    app.command(_kind, cls=Command, help=_help)(_verb(_kind, _inputs))
 
 
 @app.command("all", cls=Command)
@@ -313,9 +248,7 @@ def everything(
     recipe: RecipeOption = "",
     minutes: Annotated[float | None, typer.Option(help="For the whole chain, over all calls.", min=0)] = None,
     piece: Annotated[float | None, typer.Option(help="Minutes after which this call stops.", min=0)] = None,
-    max_file_size: Annotated[
-        str | None, typer.Option("--max-file-size", help="Export in files no larger, such as 15MB.")
-    ] = None,
+    pieces: Annotated[str | None, typer.Option("--max-file-size", "--largest-file", hidden=True)] = None,
     labels: LabelsOption = None,
     split: SplitOption = None,
     start: StartOption = None,
@@ -328,38 +261,34 @@ def everything(
 ) -> None:
     """Train judges, generator, encoder and all methods in one time budget; call again to go on."""
     from ..training import chain
-    from ..training.pieces import parse_size
+    from ..training.table import Split
 
-    largest = None if max_file_size is None else parse_size(max_file_size)
-    overrides = [*(changes or []), *([_split(split)] if split else [])]
-    begin_with = _start(start) if start else None
-    with Line() as line:
-        done = chain.run(
-            out, line, data, recipe, minutes, piece, largest, _labels(labels), begin_with, overrides, cache, device
+    if pieces is not None:
+        raise ValueError(
+            "results are not cut into files any more: leave --max-file-size out, and write them by "
+            f"`gradstyle train export {out} --out BUNDLE --half`"
         )
+    overrides = list(changes or [])
+    if split:
+        overrides.append("data.split=" + json.dumps(Split.parse(split).named, ensure_ascii=False))
+    weights, table = _weights(start) if start else None, _table(labels) if labels else None
+    with Line() as line:
+        done = chain.run(out, line, data, recipe, minutes, piece, table, weights, overrides, cache, device)
         line.say("all is trained" if done else "call again to go on")
 
 
-@app.command(cls=Command)
+@app.command(cls=Command, hidden=True)
 def join(
-    folder: Annotated[Path, typer.Argument(help="The export, with its files.json.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the whole files go.")],
+    folder: Annotated[Path, typer.Argument()] = Path("chain/export"),
+    out: Annotated[Path | None, typer.Option("--out", "-o")] = None,
 ) -> None:
-    """Unpack what `train all --max-file-size` has exported, and check it."""
-    from ..training.pieces import join as put_together
-
-    for file in put_together(folder, out):
-        console.print(str(file), soft_wrap=True, highlight=False)
-
-
-def _labels(given: str | None) -> str | None:
-    """An absolute path, so that a run may go on from elsewhere; a name inside the data stays."""
-    return str(Path(given).absolute()) if given is not None and Path(given).is_file() else given
+    """Unpacked what `train all --max-file-size` exported."""
+    raise ValueError(f"`gradstyle train join` is gone: cat {folder}/results.tar.part-* | tar x")
 
 
 @app.command(cls=Command)
 def export(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a chain's.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder.")],
     name: Annotated[str, typer.Option(help="The bundle's name; that of its folder if not given.")] = "",
     licence: Annotated[str, typer.Option(help="What may be done with the weights; their data may say.")] = "",

@@ -41,7 +41,7 @@ from ..photos import to_photo
 from ..photos.framing import Crop
 from ..progress import Progress
 from ..tensors import BadTensors, read_tensors, write_tensors
-from ..training.data import Split
+from ..training.table import Split
 from ..version import __version__
 from .evaluators import Gauge, Seen
 from .photos import Photos, Pictures, Selection, default_split, reason

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..images import to_float
 from ..photos.framing import Crop, Framing, Pixels
-from ..training.data import Split, Table
 from ..training.sources import Source
+from ..training.table import Split, Table
 from .store import Failure
 
 KEPT = 1 << 30  # bytes of decoded photos that are kept; of more, each is read again when its turn comes

@@ -30,6 +30,7 @@ class E4E(Method[E4EInversion]):
     name = "e4e"
     Config = E4EConfig
     Keeps = E4EInversion
+    learning = None
 
     def invert(self, photo: Tensor, codes: Codes | None = None) -> E4EInversion:
         return E4EInversion(self.codes_of(photo, codes), generator=self.generator.fingerprint)

@@ -26,7 +26,7 @@ from ..motion import Motion, sampled
 from ..rng import Draws
 from ..stylegan2 import Canvas, Codes, Generator
 from .gradstyle import GateFusion, GradualResidualModule, Stage, check_stages, root_mean_square, stages_kept
-from .method import Inversion, Losses, Method, TrainingContext, fit
+from .method import Inversion, Learning, Losses, Method, TrainingContext, fit
 from .selective_attention import sinusoidal_positions
 from .warp import random_perspectives, warp
 
@@ -249,6 +249,13 @@ class GradMove(Method[GradMoveInversion]):
     config: GradMoveConfig
     Config = GradMoveConfig
     Keeps = GradMoveInversion
+    learning = Learning(
+        {"optimiser": "adam-lookahead", "losses": {"perceptual": "vgg"}},
+        adversarial="weight_adversarial",
+        random_edits=True,
+        begins_from="gradstyle",
+        shared_config=("stages", "residual_width", "residual_units"),
+    )
 
     def __init__(self, generator: Generator, encoder: Encoder, config: GradMoveConfig | None = None) -> None:
         config = config or GradMoveConfig()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..encoder import Encoder, Taps
 from ..rng import Draws
 from ..stylegan2 import Canvas, Codes, Generator
-from .method import Inversion, Losses, Method, TrainingContext, fit, map_tensors
+from .method import Inversion, Learning, Losses, Method, TrainingContext, fit, map_tensors
 from .selective_attention import SelectiveAttention, sinusoidal_positions
 from .warp import random_perspectives, warp
 
@@ -234,6 +234,9 @@ class GradStyle(Method[GradStyleInversion]):
     config: GradStyleConfig
     Config = GradStyleConfig
     Keeps = GradStyleInversion
+    learning = Learning(
+        {"optimiser": "adam-lookahead", "losses": {"perceptual": "vgg"}}, adversarial="weight_adversarial"
+    )
 
     def __init__(self, generator: Generator, encoder: Encoder, config: GradStyleConfig | None = None) -> None:
         config = config or GradStyleConfig()

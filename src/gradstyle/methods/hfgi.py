@@ -13,7 +13,7 @@ from ..encoder import Encoder
 from ..encoder.backbone import IRUnit
 from ..stylegan2 import Canvas, Codes, Generator
 from ..stylegan2.layers import EqualConv
-from .method import Inversion, Losses, Method, TrainingContext, at_encoder_size, fit
+from .method import Inversion, Learning, Losses, Method, TrainingContext, at_encoder_size, fit
 from .warp import random_perspectives, warp
 
 
@@ -146,6 +146,7 @@ class HFGI(Method[HFGIInversion]):
     config: HFGIConfig
     Config = HFGIConfig
     Keeps = HFGIInversion
+    learning = Learning({"optimiser": "ranger"})
 
     def __init__(self, generator: Generator, encoder: Encoder, config: HFGIConfig | None = None) -> None:
         super().__init__(generator, encoder, config)

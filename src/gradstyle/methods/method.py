@@ -50,6 +50,17 @@ class TrainingContext:
     draws: Draws = field(default_factory=Draws)
 
 
+@dataclass(frozen=True)
+class Learning:
+    """How a method is trained, where that is not as most are."""
+
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # values that take the place of the common recipe's
+    adversarial: str | None = None  # its config's weight of an adversarial term
+    random_edits: bool = False  # it learns from them, so that the generator needs its mapping network
+    begins_from: str | None = None  # a method whose weights it can begin with, by `load_shared`,
+    shared_config: tuple[str, ...] = ()  # where these values of both configs are equal
+
+
 Kept = TypeVar("Kept", bound=Inversion)
 
 
@@ -62,6 +73,7 @@ class Method(nn.Module, ABC, Generic[Kept]):
     name: ClassVar[str]
     Config: ClassVar[type]
     Keeps: ClassVar[type[Inversion]]
+    learning: ClassVar[Learning | None] = Learning()  # None: it has no weights of its own
 
     generator: Generator
     encoder: Encoder
@@ -160,6 +172,10 @@ class Method(nn.Module, ABC, Generic[Kept]):
             raise ValueError(f"these weights are not {self.name}'s; {'; '.join(found)}")
         self.load_state_dict(state, strict=False, assign=assign)
 
+    def load_shared(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the weights that it has in common with the method that it begins from."""
+        raise NotImplementedError
+
     def train(self, mode: bool = True) -> Self:
         """The generator and the encoder never train: parameters, statistics and mode stay."""
         super().train(mode)
@@ -228,4 +244,14 @@ def at_encoder_size(image: Tensor, side: int) -> Tensor:
     return nn.functional.interpolate(image, size=(side, side), mode="bilinear", align_corners=False)
 
 
-__all__ = ["Compare", "Inversion", "Losses", "Method", "TrainingContext", "at_encoder_size", "fit", "map_tensors"]
+__all__ = [
+    "Compare",
+    "Inversion",
+    "Learning",
+    "Losses",
+    "Method",
+    "TrainingContext",
+    "at_encoder_size",
+    "fit",
+    "map_tensors",
+]

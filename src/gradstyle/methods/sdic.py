@@ -17,7 +17,7 @@ from ..encoder import Encoder
 from ..encoder.backbone import IRUnit
 from ..stylegan2 import Codes, Generator
 from ..stylegan2.layers import EqualConv
-from .method import Inversion, Losses, Method, TrainingContext, at_encoder_size, fit
+from .method import Inversion, Learning, Losses, Method, TrainingContext, at_encoder_size, fit
 
 
 @dataclass(frozen=True)
@@ -312,6 +312,7 @@ class SDIC(Method[SDICInversion]):
     config: SDICConfig
     Config = SDICConfig
     Keeps = SDICInversion
+    learning = Learning({"optimiser": "ranger", "rate": 1e-3})
 
     def __init__(self, generator: Generator, encoder: Encoder, config: SDICConfig | None = None) -> None:
         super().__init__(generator, encoder, config)

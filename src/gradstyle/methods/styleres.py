@@ -14,7 +14,7 @@ from ..encoder.backbone import Shortcut
 from ..losses.adversarial import generator_loss
 from ..rng import Draws
 from ..stylegan2 import Canvas, Codes, Discriminator, Generator
-from .method import Inversion, Losses, Method, TrainingContext, fit
+from .method import Inversion, Learning, Losses, Method, TrainingContext, fit
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,11 @@ class StyleRes(Method[StyleResInversion]):
     config: StyleResConfig
     Config = StyleResConfig
     Keeps = StyleResInversion
+    learning = Learning(
+        {"betas": (0.9, 0.99), "halve_at": (5_000, 10_000, 15_000), "losses": {"perceptual": "keras-vgg"}},
+        adversarial="adversarial",
+        random_edits=True,
+    )
 
     def __init__(self, generator: Generator, encoder: Encoder, config: StyleResConfig | None = None) -> None:
         super().__init__(generator, encoder, config)

@@ -15,11 +15,21 @@ from ..encoder import Encoder, EncoderConfig
 from ..methods.e4e import EncoderLoss, EncoderLossConfig, LatentDiscriminator, LatentDiscriminatorLoss, deltas_at
 from ..methods.method import TrainingContext
 from ..rng import seed_of
-from .frozen_inputs import LossesRecipe, Standing, begin_with, copied, mean_code, open_bundle, open_losses, random_edit
+from .frozen_inputs import (
+    LossesRecipe,
+    Standing,
+    begin_with,
+    copied,
+    mean_code,
+    open_bundle,
+    open_losses,
+    random_edit,
+    weights_of,
+)
 from .gradient_steps import descend, learning_mode, place, share_statistics, touch
 from .lookahead import ranger
-from .loop import Batch, Setup, Trainable
 from .recipe import Recipe
+from .trainable import Batch, Setup, Trainable
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ class EncoderTraining(Trainable[EncoderRecipe]):
 
     def begin(self) -> None:
         if start := self.inputs.get("start"):
-            begin_with(start, encoder=self.encoder)
+            begin_with(weights_of(start), start, encoder=self.encoder)
             self.encoder.mean_codes.copy_(mean_code(self.generator))  # of this generator
 
     # ---- a step

@@ -23,7 +23,7 @@ from ..methods.method import Compare, Method
 from ..rng import stream
 from ..stylegan2 import Discriminator, Generator
 from .gradient_steps import place
-from .loop import Setup
+from .trainable import Setup
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +80,8 @@ def weights_of(start: str) -> Bundle:
     return build(path.stem, [path])[0]
 
 
-def begin_with(start: str, **modules: nn.Module) -> None:
+def begin_with(bundle: Bundle, start: str, **modules: nn.Module) -> None:
     """Put the parts of --start into modules of the same shapes."""
-    bundle = weights_of(start)
     for part in modules:
         if part not in bundle:
             raise BundleError(f"{start} holds no {part} to begin with; it has {', '.join(bundle)}")

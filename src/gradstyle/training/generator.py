@@ -28,9 +28,9 @@ from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, Generator
 from .augment import AdaptiveP, Augment
 from .critic import Critic, CriticShape
 from .grow import Smaller, begin_grown
-from .loop import Batch, Setup, Trainable
 from .painter import Latents, Painter
 from .recipe import Auto, Recipe
+from .trainable import Batch, Setup, Trainable
 
 SHEET = (4, 8)  # rows and columns of a preview
 SHEET_TRUNCATION = 0.8

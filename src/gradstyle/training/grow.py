@@ -28,7 +28,7 @@ def begin_grown(start: str, generator: Generator, discriminator: Discriminator) 
     """As `begin_with`; from networks of a smaller resolution too, where what is finer begins anew."""
     bundle = weights_of(start)
     if bundle.resolution == generator.config.resolution:
-        begin_with(start, generator=generator, discriminator=discriminator)
+        begin_with(bundle, start, generator=generator, discriminator=discriminator)
         return
     if bundle.resolution > generator.config.resolution:
         raise ValueError(

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from ..images import to_float
 from ..losses.judge import Judge, JudgeConfig, JudgeReport, Role, judge_report, with_report
 from ..rng import seed_of
-from .data import Images, Split
 from .gradient_steps import descend, learning_mode, place, share_statistics
-from .loop import Batch, Setup, Trainable
+from .images import Images
 from .recipe import Recipe
+from .table import Split
+from .trainable import Batch, Setup, Trainable
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_type_hints
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..bundles import Bundle
+from ..config import from_json
 from ..encoder.e4e import fit
 from ..losses import LazyR1, discriminator_loss
-from ..methods import METHODS, Method
-from ..methods.gradmove import GradMove, GradMoveConfig
-from ..methods.gradstyle import GradStyleConfig
-from ..methods.hfgi import HFGIConfig
-from ..methods.method import TrainingContext
-from ..methods.sdic import SDICConfig
-from ..methods.styleres import StyleResConfig
+from ..methods import Method
+from ..methods.method import Learning, TrainingContext
 from ..rng import seed_of
 from .frozen_inputs import (
     GroupedDiscriminator,
@@ -36,8 +33,8 @@ from .frozen_inputs import (
 )
 from .gradient_steps import descend, learning_mode, place, share_statistics, touch
 from .lookahead import Lookahead, ranger
-from .loop import Batch, Setup, Trainable
 from .recipe import Recipe
+from .trainable import Batch, Setup, Trainable
 
 OptimiserName = Literal["adam", "adam-lookahead", "ranger"]
 
@@ -54,7 +51,7 @@ class AdversaryRecipe:
 
 @dataclass(frozen=True)
 class MethodRecipe(Recipe):
-    """What all methods' recipes share; each adds the method's own config and optimiser."""
+    """What all methods' recipes share; each adds the method's config, and its values of `recipe`."""
 
     rate: float = 1e-4
     optimiser: OptimiserName = "adam"
@@ -75,41 +72,6 @@ class MethodRecipe(Recipe):
         return Lookahead(adam, self.lookahead_steps, self.lookahead_share)
 
 
-@dataclass(frozen=True)
-class GradStyleRecipe(MethodRecipe):
-    config: GradStyleConfig = field(default_factory=GradStyleConfig)
-    optimiser: OptimiserName = "adam-lookahead"
-    losses: LossesRecipe = field(default_factory=lambda: LossesRecipe(perceptual="vgg"))
-
-
-@dataclass(frozen=True)
-class GradMoveRecipe(MethodRecipe):
-    config: GradMoveConfig = field(default_factory=GradMoveConfig)
-    optimiser: OptimiserName = "adam-lookahead"
-    losses: LossesRecipe = field(default_factory=lambda: LossesRecipe(perceptual="vgg"))
-
-
-@dataclass(frozen=True)
-class StyleResRecipe(MethodRecipe):
-    config: StyleResConfig = field(default_factory=StyleResConfig)
-    betas: tuple[float, float] = (0.9, 0.99)
-    halve_at: tuple[int, ...] = (5_000, 10_000, 15_000)
-    losses: LossesRecipe = field(default_factory=lambda: LossesRecipe(perceptual="keras-vgg"))
-
-
-@dataclass(frozen=True)
-class SDICRecipe(MethodRecipe):
-    config: SDICConfig = field(default_factory=SDICConfig)
-    optimiser: OptimiserName = "ranger"
-    rate: float = 1e-3
-
-
-@dataclass(frozen=True)
-class HFGIRecipe(MethodRecipe):
-    config: HFGIConfig = field(default_factory=HFGIConfig)
-    optimiser: OptimiserName = "ranger"
-
-
 class MethodPass(nn.Module):
     """From photos to a loss in one forward pass, as gradient synchronisation wants it."""
 
@@ -124,7 +86,8 @@ class MethodPass(nn.Module):
 
 
 class MethodTraining(Trainable[MethodRecipe]):
-    adversarial: ClassVar[str | None] = None  # the name of that term's weight in the method's config
+    Method: ClassVar[type[Method[Any]]]
+    learning: ClassVar[Learning]
 
     def __init__(self, setup: Setup[MethodRecipe]) -> None:
         super().__init__(setup)
@@ -132,10 +95,14 @@ class MethodTraining(Trainable[MethodRecipe]):
         config = recipe.config  # type: ignore[attr-defined]
         self.bundle = open_bundle(setup)
         self.generator, self.encoder = self.bundle.generator(), self.bundle.encoder()
-        self.check(config)
+        if self.learning.random_edits and not self.generator.config.mapping_layers:
+            raise ValueError(
+                f"{self.kind} learns from random edits, which the mapping network draws, and this bundle's generator "
+                "came without one: take a bundle whose generator has it"
+            )
         self.standing = Standing(self.inputs, generator=self.generator, encoder=self.encoder)
         torch.manual_seed(seed_of("weights", recipe.loop.seed))
-        self.method = METHODS[self.kind](self.generator, self.encoder, config)
+        self.method = self.Method(self.generator, self.encoder, config)
         place(self.method, engine.device)
         # Only what learns is kept: generator and encoder stand in the bundle.
         self.modules = {n: part for n, part in self.method.named_children() if n not in ("generator", "encoder")}
@@ -147,7 +114,7 @@ class MethodTraining(Trainable[MethodRecipe]):
         self.context = TrainingContext(*compare, draws=self.draws)
 
         self.discriminator: GroupedDiscriminator | None = None
-        if self.adversarial and getattr(config, self.adversarial):
+        if self.learning.adversarial and getattr(config, self.learning.adversarial):
             self.discriminator = open_discriminator(self.bundle, self.inputs)
             side = self.discriminator.config.resolution
             if recipe.data.resolution < side:
@@ -160,19 +127,13 @@ class MethodTraining(Trainable[MethodRecipe]):
             self.synced_discriminator, self.step_discriminator = engine.prepare(self.discriminator, adam)
             self.context.discriminator = self.discriminator
 
-    def check(self, config: Any) -> None:
-        """Refuse, before any work is done, a bundle that the method cannot be trained on."""
-
-    def need_mapping(self) -> None:
-        if not self.generator.config.mapping_layers:
-            raise ValueError(
-                f"{self.kind} learns from random edits, which the mapping network draws, and this bundle's generator "
-                "came without one: take a bundle whose generator has it"
-            )
-
     def begin(self) -> None:
         if start := self.inputs.get("start"):
-            begin_with(start, **{self.kind: self.method})
+            weights, base = weights_of(start), self.learning.begins_from
+            if base and base in weights and self.kind not in weights:
+                self.method.load_shared(weights.state(base, torch.float32))
+            else:
+                begin_with(weights, start, **{self.kind: self.method})
 
     def rate(self, batch: Batch) -> float:
         return 0.5 ** sum(batch.step >= step for step in self.recipe.halve_at)
@@ -243,44 +204,16 @@ class MethodTraining(Trainable[MethodRecipe]):
         self.standing.check(state["standing"])
 
 
-class GradStyleTraining(MethodTraining):
-    kind: ClassVar[str] = "gradstyle"
-    Recipe: ClassVar[type[Recipe]] = GradStyleRecipe
-    adversarial: ClassVar[str | None] = "weight_adversarial"
-
-
-class GradMoveTraining(MethodTraining):
-    kind: ClassVar[str] = "gradmove"
-    Recipe: ClassVar[type[Recipe]] = GradMoveRecipe
-    adversarial: ClassVar[str | None] = "weight_adversarial"
-
-    def check(self, config: Any) -> None:
-        self.need_mapping()
-
-    def begin(self) -> None:
-        """From an earlier one, or from GradStyle's residuals and gates, which it has in common."""
-        start = self.inputs.get("start")
-        if start and "gradmove" not in (given := weights_of(start)) and "gradstyle" in given:
-            assert isinstance(self.method, GradMove)
-            self.method.load_shared(given.state("gradstyle", torch.float32))
-        else:
-            super().begin()
-
-
-class StyleResTraining(MethodTraining):
-    kind: ClassVar[str] = "styleres"
-    Recipe: ClassVar[type[Recipe]] = StyleResRecipe
-    adversarial: ClassVar[str | None] = "adversarial"
-
-    def check(self, config: Any) -> None:
-        self.need_mapping()
-
-
-class SDICTraining(MethodTraining):
-    kind: ClassVar[str] = "sdic"
-    Recipe: ClassVar[type[Recipe]] = SDICRecipe
-
-
-class HFGITraining(MethodTraining):
-    kind: ClassVar[str] = "hfgi"
-    Recipe: ClassVar[type[Recipe]] = HFGIRecipe
+@functools.cache
+def training_of(method: type[Method[Any]]) -> type[MethodTraining]:
+    """The training of a method, whose recipe is made from what the method's class says."""
+    learning, hints = method.learning, get_type_hints(MethodRecipe)
+    if learning is None:
+        raise ValueError(f"{method.name} has nothing to learn beside its encoder")
+    fields: list[Any] = [("config", method.Config, field(default_factory=method.Config))]
+    for name, value in learning.recipe.items():
+        default = from_json(hints[name], value, name) if isinstance(value, Mapping) else value
+        fields.append((name, hints[name], field(default=default)))
+    recipe = make_dataclass(f"{method.__name__}Recipe", fields, bases=(MethodRecipe,), frozen=True)
+    members = {"kind": method.name, "Method": method, "learning": learning, "Recipe": recipe}
+    return type(f"{method.__name__}Training", (MethodTraining,), members)

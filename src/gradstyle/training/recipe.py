@@ -94,7 +94,7 @@ def load(kind: type[R], table: str, name: str | Path, overrides: Sequence[str] =
     file = Path(name) if Path(name).suffix == ".toml" else FOLDER / f"{name}.toml"
     if not file.is_file():
         raise ValueError(
-            f"there is no recipe {str(name)!r}{_nearest(str(name), names())}; known are {', '.join(names())}"
+            f"there is no recipe {str(name)!r}{nearest(str(name), names())}; known are {', '.join(names())}"
         )
     tables = read_toml(file)
     if table not in tables:
@@ -127,12 +127,13 @@ def _refuse_unknown(kind: Any, values: Mapping[str, Any], where: str) -> None:
     hints = typing.get_type_hints(kind)
     for key, value in values.items():
         if key not in hints:
-            raise ValueError(f"{where}: unknown key {key!r}{_nearest(key, _paths(kind))}")
+            raise ValueError(f"{where}: unknown key {key!r}{nearest(key, _paths(kind))}")
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
             _refuse_unknown(hints[key], value, f"{where}.{key}")
 
 
-def _nearest(key: str, known: Sequence[str]) -> str:
+def nearest(key: str, known: Sequence[str]) -> str:
+    """A hint on a key that is not known."""
     by_leaf = {path.rpartition(".")[2]: path for path in reversed(known)} | {path: path for path in known}
     close = difflib.get_close_matches(key, by_leaf, n=1, cutoff=0.5)
     return f", did you mean {by_leaf[close[0]]!r}?" if close else f"; known are {', '.join(known)}" if known else ""
@@ -158,7 +159,7 @@ def _override(kind: Any, values: dict[str, Any], override: str) -> None:
     if not equals:
         raise ValueError(f"--set takes key=value, got {override!r}")
     if path not in leaves:
-        raise ValueError(f"--set {override}: unknown key {path!r}{_nearest(path, list(leaves))}")
+        raise ValueError(f"--set {override}: unknown key {path!r}{nearest(path, list(leaves))}")
     *tables, leaf = path.split(".")
     for table in tables:
         values = values.setdefault(table, {})

@@ -8,15 +8,12 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from ..files import file_sha256
 from ..tensors import read_tensors, write_tensors
@@ -234,53 +231,3 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [unpack(item, tensors) for item in value]
     return value
-
-
-# ---- modules and optimisers
-
-
-@contextmanager
-def taking_up() -> Iterator[None]:
-    """Says of a state that lacks something, or has something else in its place, that it is the state that is wrong."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        what = (
-            f"lacks {error}" if isinstance(error, KeyError) else f"holds something else than this training's: {error}"
-        )
-        raise ValueError(
-            f"the snapshot {what}. Another version wrote it, or it was changed: move it away to go on from the one "
-            "before it"
-        ) from error
-
-
-def restore_module(name: str, module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    own = module.state_dict()
-    wrong = sorted(
-        key for key in {*own, *state} if key not in own or key not in state or own[key].shape != state[key].shape
-    )
-    if wrong:
-        raise ValueError(
-            f"the snapshot's {name} has other weights than the recipe's: {', '.join(wrong[:5])}"
-            f"{' …' if len(wrong) > 5 else ''}. Shapes cannot change within a run"
-        )
-    module.load_state_dict(dict(state))
-
-
-def restore_optimiser(optimiser: Optimizer, state: Mapping[str, Any]) -> None:
-    """As `load_state_dict`, with the recipe's rates and betas, which may have been changed, and in the parameters'
-    memory format, so that a resumed run computes the same bits."""
-    recipes = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
-    optimiser.load_state_dict(dict(state))
-    for group, recipe in zip(optimiser.param_groups, recipes):
-        group.update(recipe)
-        for parameter in group["params"]:
-            kept = optimiser.state.get(parameter, {})
-            if kept and not kept.keys() >= ADAM:
-                raise ValueError(f"the snapshot's optimiser lacks {', '.join(sorted(ADAM - kept.keys()))} of a weight")
-            for key, value in kept.items():
-                wanted = () if key == "step" else parameter.shape
-                if not isinstance(value, Tensor) or value.shape != wanted:
-                    raise ValueError(f"the snapshot's optimiser has no {key} of the shape {list(wanted)}")
-                if value.shape == parameter.shape:
-                    optimiser.state[parameter][key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
