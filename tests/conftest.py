@@ -47,6 +47,7 @@ SLOW = {
         "studio/test_page.py",
         "studio/test_server.py",
         "test_bundled.py",
+        "test_new_method.py",
         "training/test_chain_training.py",
         "training/test_encoder_training.py",
         "training/test_generator_training.py",

@@ -51,7 +51,9 @@ class AdversaryRecipe:
 
 @dataclass(frozen=True)
 class MethodRecipe(Recipe):
-    """What all methods' recipes share; each adds the method's config, and its values of `recipe`."""
+    """What all methods' recipes share; each adds the method's config, and its own defaults."""
+
+    optional = True  # so that a new method is in every chain at once
 
     rate: float = 1e-4
     optimiser: OptimiserName = "adam"

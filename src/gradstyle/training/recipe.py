@@ -73,6 +73,8 @@ class LoopRecipe:
 class Recipe:
     """What a training's own recipe adds its fields to."""
 
+    optional = False  # a file without a table for it gives the defaults
+
     data: DataRecipe
     loop: LoopRecipe
 
@@ -97,9 +99,10 @@ def load(kind: type[R], table: str, name: str | Path, overrides: Sequence[str] =
             f"there is no recipe {str(name)!r}{nearest(str(name), names())}; known are {', '.join(names())}"
         )
     tables = read_toml(file)
-    if table not in tables:
+    if table not in tables and not kind.optional:
         raise ValueError(f"{file.name} has no [{table}]; it has {', '.join(key for key in tables)}")
-    return build(kind, {"data": tables.get("data", {}), **tables[table]}, overrides, f"{file.name}: {table}")
+    values = {"data": tables.get("data", {}), **tables.get(table, {"loop": {}})}
+    return build(kind, values, overrides, f"{file.name}: {table}")
 
 
 def build(kind: type[R], values: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "recipe") -> R:
