@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gradstyle.cli.evaluate import app
 from gradstyle.evaluation.store import Record, RunFolder, Summary, change_of
 from gradstyle.metrics.values import Metric, Row
+from gradstyle.report.tables import Cell, Column, Table, is_level
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmark.md"
 KINDS = ("reconstruction", "editing", "pairs", "ablation", "residuals")
@@ -67,37 +69,31 @@ def _without_judges(options: Sequence[str]) -> list[str]:
 
 # ---- tables
 
-
-def _reconstruction(record: Record, summary: Summary, costs: dict[str, dict[str, float]]) -> str:
-    metrics = [m for name in COLUMNS for m in record.metrics if m.name == name]
-    head = ["method", *(_title(m) for m in metrics), "ms a photo", "MB"]
-    rows = [
-        [m, *(_cell(summary.row(m, "", metric.name)) for metric in metrics), *_cost(costs.get(m, {}))]
-        for m in record.methods
-    ]
-    return "\n\n".join([_measured(record), _table(head, rows), _judges(summary), _notes(summary)]).strip()
+Costs = dict[str, dict[str, float]]
 
 
-def _editing(record: Record, summary: Summary, costs: dict[str, dict[str, float]]) -> str:
+def _reconstruction(record: Record, summary: Summary, costs: Costs) -> str:
+    columns = [("", metric) for name in COLUMNS for metric in record.metrics if metric.name == name]
+    table = _table(record, summary, columns)
+    rows = [(method, [*cells, *_costs(costs.get(method, {}))]) for method, cells in table.rows]
+    return _text(
+        record, summary, replace(table, columns=[*table.columns, Column("ms a photo"), Column("MB")], rows=rows)
+    )
+
+
+def _editing(record: Record, summary: Summary, costs: Costs) -> str:
     named = {m.name: m for m in record.metrics}
     identity = next((m.name for m in record.metrics if m.name.startswith("identity")), "")
-    parts = [_measured(record)]
+    tables: list[Table] = []
 
     def block(title: str, name: str, wanted: Callable[[str], bool], beside: bool = False) -> None:
         conditions = [
             c for c in record.conditions if wanted(c) and any(summary.row(m, c, name) for m in record.methods)
         ]
         if conditions:
-            rows = [[m, *(cell(m, c, name, beside) for c in conditions)] for m in record.methods]
-            heading = f"{_title(named[name])}{', ' * bool(title)}{title}"
-            parts.append(f"**{heading}**\n\n" + _table(["method", *conditions], rows))
-
-    def cell(method: str, where: str, name: str, beside: bool) -> str:
-        change = summary.row(method, where, change_of(record.protocol, where)) if beside else None
-        at = f" at {change.mean:.3g}" if change and change.mean is not None else ""
-        row = summary.row(method, where, name)
-        fewer = f" ({row.n:,} of {len(record.photos):,})" if row and row.n < len(record.photos) else ""
-        return _cell(row) + at + fewer
+            heading = f"{Column.of(named[name]).heading}{', ' * bool(title)}{title}"
+            table = _table(record, summary, [(c, named[name]) for c in conditions], heading, beside)
+            tables.append(replace(table, columns=[Column(c) for c in conditions]))
 
     def strongest(where: str) -> bool:
         return where in at
@@ -117,10 +113,8 @@ def _editing(record: Record, summary: Summary, costs: dict[str, dict[str, float]
         block("at equal measured change", name, matched)
     block("edited, inverted again, undone", "undone_l2", strongest)
     block("of edited photos to photos with the attribute", "judge_frechet", strongest)
-    jumps = [named[name] for name in ("jump_l2", "jump_identity", "jump_judge") if name in named]
-    rows = [[m, *(_cell(summary.row(m, "vanishing", j.name)) for j in jumps)] for m in record.methods]
-    parts.append("**From no edit to a vanishing one**\n\n" + _table(["method", *(_title(j) for j in jumps)], rows))
-    return "\n\n".join([*parts, _judges(summary), _notes(summary)]).strip()
+    jumps = [("vanishing", named[name]) for name in ("jump_l2", "jump_identity", "jump_judge") if name in named]
+    return _text(record, summary, *tables, _table(record, summary, jumps, "From no edit to a vanishing one"))
 
 
 def _strongest(record: Record) -> set[str]:
@@ -133,17 +127,17 @@ def _strongest(record: Record) -> set[str]:
     return {each[min(each, key=lambda a: abs(a - record.protocol["fixed"]))] for each in found.values()}
 
 
-def _pairs(record: Record, summary: Summary, costs: dict[str, dict[str, float]]) -> str:
-    parts = [_measured(record)]
+def _pairs(record: Record, summary: Summary, costs: Costs) -> str:
+    tables = []
     for metric in record.metrics:
         if metric.name in ("psnr", "identity", "judge_distance"):
-            rows = [[m, *(_cell(summary.row(m, c, metric.name)) for c in record.conditions)] for m in record.methods]
-            heads = [c or "no edit" for c in record.conditions]
-            parts.append(f"**{_title(metric)}, to the truth**\n\n" + _table(["method", *heads], rows))
-    return "\n\n".join([*parts, _judges(summary), _notes(summary)]).strip()
+            title = f"{Column.of(metric).heading}, to the truth"
+            table = _table(record, summary, [(c, metric) for c in record.conditions], title)
+            tables.append(replace(table, columns=[Column(c or "no edit") for c in record.conditions]))
+    return _text(record, summary, *tables)
 
 
-def _ablation(record: Record, summary: Summary, costs: dict[str, dict[str, float]]) -> str:
+def _ablation(record: Record, summary: Summary, costs: Costs) -> str:
     changes = dict.fromkeys(change_of(record.protocol, c) for c in record.conditions if c)
     wanted = ("identity", *changes, "ssim", "l2", "judge_distance", "judge_others")
     columns = [
@@ -153,15 +147,13 @@ def _ablation(record: Record, summary: Summary, costs: dict[str, dict[str, float
         for m in record.metrics
         if m.name == name and any(summary.row(v, c, name) for v in record.methods)
     ]
-    head = ["variant", *(f"{_title(m)}{', ' + c if c else ''}" for c, m in columns)]
-    rows = [[v, *(_cell(summary.row(v, c, m.name)) for c, m in columns)] for v in record.methods]
-    return "\n\n".join([_measured(record), _table(head, rows), _notes(summary)]).strip()
+    titles = [Column(f"{Column.of(m).heading}{', ' + c if c else ''}") for c, m in columns]
+    return _text(record, summary, replace(_table(record, summary, columns), columns=titles, corner="variant"))
 
 
-def _residuals(record: Record, summary: Summary, costs: dict[str, dict[str, float]]) -> str:
-    rows = [[c, *(_cell(summary.row("gradstyle", c, m.name)) for m in record.metrics)] for c in record.conditions]
-    head = ["after", *(_title(m) for m in record.metrics)]
-    return "\n\n".join([_measured(record), _table(head, rows), _notes(summary)]).strip()
+def _residuals(record: Record, summary: Summary, costs: Costs) -> str:
+    rows = [(c, [_cell(summary.row("gradstyle", c, m.name)) for m in record.metrics]) for c in record.conditions]
+    return _text(record, summary, Table([Column.of(m) for m in record.metrics], rows, corner="after"))
 
 
 TABLES = {
@@ -171,6 +163,36 @@ TABLES = {
     "ablation": _ablation,
     "residuals": _residuals,
 }
+
+
+def _table(
+    record: Record, summary: Summary, columns: Sequence[tuple[str, Metric]], title: str = "", beside: bool = False
+) -> Table:
+    """Methods by conditions and metrics; `beside`: with how far each edit went."""
+
+    def cell(method: str, condition: str, metric: str) -> Cell:
+        row = summary.row(method, condition, metric)
+        change = summary.row(method, condition, change_of(record.protocol, condition)) if beside else None
+        at = f"at {change.mean:.3g}" if change and change.mean is not None else ""
+        fewer = f"({row.n:,} of {len(record.photos):,})" if row and row.n < len(record.photos) else ""
+        return _cell(row, at, fewer)
+
+    rows = [(method, [cell(method, c, m.name) for c, m in columns]) for method in record.methods]
+    return Table([Column.of(metric) for _, metric in columns], rows, title)
+
+
+def _cell(row: Row | None, *notes: str) -> Cell:
+    """A mean with four digits that count and half of its interval."""
+    if row is None or row.mean is None:
+        return Cell()
+    text = f"{row.mean:.4g} {Cell(low=row.low, high=row.high).half}".strip()
+    return Cell(text, "", "=" * is_level(row), row.best, tuple(filter(None, notes)), value=row.mean)
+
+
+def _text(record: Record, summary: Summary, *tables: Table) -> str:
+    titled = [f"**{table.title}**\n\n{table.markdown}" if table.title else table.markdown for table in tables]
+    notes = "\n".join(f"- {note}" for note in summary.notes)
+    return "\n\n".join(filter(None, [_measured(record), *titled, _judges(summary), notes]))
 
 
 def _measured(record: Record) -> str:
@@ -184,23 +206,9 @@ def _measured(record: Record) -> str:
     )
 
 
-def _title(metric: Metric) -> str:
-    return metric.title + {"higher": " ↑", "lower": " ↓", "": ""}[metric.better]
-
-
-def _cell(row: Row | None) -> str:
-    if row is None or row.mean is None:
-        return "–"
-    half = f" ±{(row.high - row.low) / 2:.1g}" if row.low is not None and row.high is not None else ""
-    level = " =" if not row.best and row.p is not None and row.p >= 0.05 else ""
-    return (f"**{row.mean:.4g}**" if row.best else f"{row.mean:.4g}") + half + level
-
-
-def _cost(cost: dict[str, float]) -> list[str]:
-    return [
-        f"{1000 * cost['seconds']:.0f}" if cost else "–",
-        f"{cost['peak_memory_mb']:.0f}" if "peak_memory_mb" in cost else "–",
-    ]
+def _costs(cost: dict[str, float]) -> list[Cell]:
+    peak = f"{cost['peak_memory_mb']:.0f}" if "peak_memory_mb" in cost else "–"
+    return [Cell(f"{1000 * cost['seconds']:.0f}" if cost else "–"), Cell(peak)]
 
 
 def _judges(summary: Summary) -> str:
@@ -211,15 +219,6 @@ def _judges(summary: Summary) -> str:
         "How far another judge orders the methods as the first does: Spearman's rank correlation is "
         f"{sum(found) / len(found):.2f} on average over {len(found)} columns, at least {min(found):.2f}."
     )
-
-
-def _notes(summary: Summary) -> str:
-    return "\n".join(f"- {note}" for note in summary.notes)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

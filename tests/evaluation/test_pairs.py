@@ -23,7 +23,8 @@ from gradstyle.metrics.identity import DlibIdentity
 from gradstyle.metrics.similarity import psnr, rounded
 from gradstyle.metrics.values import UNEDITED
 from gradstyle.photos import open_photo
-from gradstyle.report.report import Report, write_report
+from gradstyle.report.content import Report
+from gradstyle.report.report import write_report
 from gradstyle.stylegan2 import Codes
 from tests.support import runs, tiny
 

@@ -29,7 +29,7 @@ from gradstyle.methods import BASELINES
 from gradstyle.metrics import similarity
 from gradstyle.metrics.identity import DlibIdentity
 from gradstyle.photos import open_photo
-from gradstyle.report.report import Report
+from gradstyle.report.content import Report
 from tests.support import runs
 
 

@@ -20,10 +20,12 @@ from PIL import Image
 
 from gradstyle.evaluation.store import SOURCE, Failure, Picture, RunFolder, Summary
 from gradstyle.methods import METHODS
-from gradstyle.metrics.values import Row
-from gradstyle.report import page as pages
-from gradstyle.report.charts import Curve, Point, Strip, curves, strips, ticks
-from gradstyle.report.report import Report, decimals, figure, probability, write_report
+from gradstyle.metrics.values import Curve, Row
+from gradstyle.report import pictures
+from gradstyle.report.content import Report
+from gradstyle.report.plots import Distribution, curves, distributions
+from gradstyle.report.report import write_report
+from gradstyle.report.texts import decimals, figure, probability
 from tests.support import example_run
 from tests.support.example_run import HOSTILE, KINDS, STRENGTH
 
@@ -236,8 +238,8 @@ def test_every_plot_is_well_formed(run: RunFolder, html: str) -> None:
     for text in drawn:
         assert ElementTree.fromstring(text).tag == "svg"
         assert not re.search(r'="[^"]*\b(nan|inf)\b', text)
-    rows = sum(len(column.cells) for table in Report.read(run).tables() for column in table.columns)
-    assert html.count('<g class="strip ') == rows
+    cells = [cell for table in Report.read(run).tables() for _, row in table.rows for cell in row]
+    assert html.count('<g class="strip ') == sum(cell.value is not None for cell in cells)
     assert html.count('<g class="curve ') == len(run.summary().curves)
 
 
@@ -274,14 +276,14 @@ def test_pictures_that_do_not_fit_stay_out(tmp_path: Path, monkeypatch: pytest.M
     run = example_run.write(tmp_path / "run", count=6, drawn=6)
     sizes = []
     for most in (8 << 20, 20_000, 100):
-        monkeypatch.setattr(pages, "PICTURE_BYTES", most)
+        monkeypatch.setattr(pictures, "PICTURE_BYTES", most)
         tree = Tree(write_report(run.path).read_text("utf-8"))
         sources = [a["src"] for t, a in tree.tags if t == "img" and "src" in a]
         assert sum(map(len, sources)) <= most and len(sources) % 6 == 0  # a photo with all its pictures, or not at all
         sizes.append(len(sources))
     assert sizes[0] == 36 > sizes[1] > sizes[2] == 0
-    monkeypatch.setattr(pages, "SHEET_PHOTOS", 2)
-    monkeypatch.setattr(pages, "PICTURE_BYTES", 8 << 20)
+    monkeypatch.setattr(pictures, "SHEET_PHOTOS", 2)
+    monkeypatch.setattr(pictures, "PICTURE_BYTES", 8 << 20)
     assert "2 of 6 photos" in write_report(run.path).read_text("utf-8")
 
 
@@ -430,36 +432,58 @@ def test_only_the_runs_own_pictures_are_shown(tmp_path: Path) -> None:
         assert not [a for t, a in tree.tags if t == "img" and a.get("data-method") == "e4e" and "src" in a]
 
 
-def test_strips_show_all_but_what_would_squeeze_them() -> None:
+def paths(svg: str, kind: str) -> list[str]:
+    """The paths of a plot that stand in groups of a class."""
+    groups = [group for group in ElementTree.fromstring(svg).iter("g") if group.get("class", "").startswith(kind)]
+    return [path.get("d", "") for group in groups for path in group.iter("path")]
+
+
+def test_distributions_show_all_but_what_would_squeeze_them() -> None:
     draws = np.random.default_rng(0).normal(0, 1, 500)
-    text = strips([Strip("m", 0, [*draws, 1000.0], 2.0, 1.9, 2.1), Strip("<b>", 1, [0.0, 0.5], 0.2, 0, 1)], "<b>", 100)
-    root = ElementTree.fromstring(text)
-    assert "1 beyond the axis" in text and "<b>" not in text.replace("<b>", "", 0).replace("&lt;b&gt;", "")
-    dots = [e.get("d", "") for e in root.iter() if e.get("class") == "dots"]
-    assert [d.count("M") for d in dots] == [100, 2]
-    places = [float(x) for x in re.findall(r"M([\d.]+) ", dots[0])]
+    rows = [Distribution("m", 0, [*draws, 1000.0], 2.0, 1.9, 2.1), Distribution("<b>", 1, [0.0, 0.5], 0.2, 0, 1)]
+    text = distributions(rows, "<b>", 100)
+    assert "1 beyond the axis" in text and "<b>" not in text and "&lt;b&gt;" in text
+    dots = [[path for path in paths(text, f"strip c{i}") if path.count("M") > 1] for i in (0, 1)]
+    assert [[path.count("M") for path in each] for each in dots] == [[100], [2]]
+    places = [float(x) for x in re.findall(r"M ([\d.]+) ", dots[0][0])]
     assert places == sorted(places) and max(places) - min(places) > 200
-    assert strips([Strip("m", 0, [], nan, nan, nan)], "none") == ""
-    assert ElementTree.fromstring(strips([Strip("m", 0, [1.0, 1.0], 1.0, 1.0, 1.0)], "one value")) is not None
+    assert distributions([Distribution("m", 0, [], nan, nan, nan)], "none") == ""
+    one_value = distributions([Distribution("m", 0, [1.0, 1.0], 1.0, 1.0, 1.0)], "one value")
+    assert ElementTree.fromstring(one_value) is not None
 
 
 def test_curves_are_drawn_to_scale() -> None:
-    points = [Point(x, 2 * x + 1, 2 * x + 0.5, 2 * x + 1.5) for x in (2.0, 0.0, 1.0)]
-    root = ElementTree.fromstring(curves([Curve("m", 0, points)], "label", "across", "up"))
-    (line,) = [e.get("d", "") for e in root.iter() if e.get("class") == "line"]
+    x = np.array([2.0, 0.0, 1.0])
+    curve = Curve("m", "smile+", "l2", tuple(x), tuple(2 * x + 1), 0, 0, tuple(2 * x + 0.5), tuple(2 * x + 1.5))
+    svg = curves([(0, curve)], "label", "across", "up")
+    (line,) = paths(svg, "curve")
     xs, ys = np.array([[float(v) for v in pair.split()] for pair in line[1:].split("L")]).T
     assert np.allclose(np.diff(xs), np.diff(xs)[0], atol=0.2) and xs[0] < xs[1]  # from left to right
     assert np.allclose(np.diff(ys), np.diff(ys)[0], atol=0.2) and ys[0] > ys[1]  # upwards
-    (band,) = [e.get("d", "") for e in root.iter() if e.get("class") == "band"]
-    assert band.count("L") == 5 and curves([Curve("m", 0, [Point(nan, 1, 1, 1)])], "", "", "") == ""
+    (band,) = paths(svg, "band")
+    corners = {tuple(round(float(v)) for v in pair.split()) for pair in band.strip("Mz ").split("L")}
+    assert len(corners) == 6 and curves([(0, Curve("m", "", "", (nan,), (1,), 0, 0))], "", "", "") == ""
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 7.7), (0.0101, 0.0123), (1000, 250000), (-1e-6, 1e-6)])
 def test_ticks_are_round_and_inside(low: float, high: float) -> None:
-    found = ticks(low, high)
-    assert 3 <= len(found) <= 8 and low - 1e-9 <= found[0] and found[-1] <= high + 1e-9
-    steps = np.diff(found)
+    svg = curves([(0, Curve("m", "", "", (low, high), (0, 0), 0, 0))], "", "across", "up")
+    texts = [(text.get("text-anchor"), text.text or "") for text in ElementTree.fromstring(svg).iter("text")]
+    ticks = [
+        float(text.replace("−", "-").replace(",", "")) for at, text in texts if at == "middle" and text[-1].isdigit()
+    ]
+    room = 0.03 * (high - low)
+    assert 3 <= len(ticks) <= 8 and low - room - 1e-9 <= ticks[0] and ticks[-1] <= high + room + 1e-9
+    steps = np.diff(ticks)
     assert np.allclose(steps, steps[0], rtol=1e-3) and f"{steps[0]:e}"[:4] in ("1.00", "2.00", "2.50", "5.00")
+
+
+def test_names_are_drawn_as_they_stand() -> None:
+    """Neither as mathematics nor as lines, and whatever letters matplotlib's own font lacks."""
+    for name in ("$x^2$", "two\nlines", "面部", "bell\a"):
+        svg = distributions([Distribution(name, 0, [0.0, 1.0], 0.5, 0.4, 0.6)], name)
+        names = [text.text for text in ElementTree.fromstring(svg).iter("text")]
+        assert " ".join(name.replace("\a", "�").split()) in names
 
 
 def test_figures_have_the_digits_that_intervals_allow() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.text import Text
 
 from ..files import check_name
+
+if TYPE_CHECKING:
+    from ..report.tables import Table
 
 console = Console()
 errors = Console(stderr=True)
@@ -36,7 +39,7 @@ class Command(typer.core.TyperCommand):
             module = (error.name or "").partition(".")[0]
             if module not in BROUGHT_BY:
                 raise
-            extra = BROUGHT_BY[module]
+            extra = "evaluate" if " evaluate " in ctx.command_path else BROUGHT_BY[module]
             raise _failed(f'this needs {module}, which is not installed: pip install "gradstyle[{extra}]"') from None
         except KeyboardInterrupt as stopped:  # a download says what it has kept
             errors.print(Text(printable(str(stopped) or "stopped")), soft_wrap=True)
@@ -56,6 +59,21 @@ def printable(text: str) -> str:
 def say(text: str, style: str = "") -> None:
     """A line for the person, as it stands: not wrapped, and nothing in it is markup."""
     console.print(Text(printable(text), style), soft_wrap=True)
+
+
+def print_table(table: Table, styles: Sequence[str] = ()) -> None:
+    """Prints a table, its lines in styles; without the intervals where they do not fit."""
+    lines = table.terminal()
+    if max(line.cell_len for line in lines) > console.width:
+        lines = table.terminal(intervals=False)
+    if table.title:
+        say(table.title, "italic")
+    for line, style in zip(lines, [*styles, *[""] * len(lines)]):
+        line.stylize_before(style)
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+    if table.note:
+        say(table.note, "dim")
 
 
 @contextmanager

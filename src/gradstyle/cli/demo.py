@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -52,7 +55,6 @@ def demo(
     """
     from ..files import write_text
     from ..photos import contact_sheet, write_picture
-    from .demo_page import page
 
     began = time.perf_counter()
     with errors.status("inverting and editing"):
@@ -111,6 +113,39 @@ def show(name: str, device: str | None = None) -> Shown:
             generated = [list(row) for row in zip(faces.cpu(), *of_each)]
     small = fit(crop.image, opened.resolution)[0]
     return Shown(opened, ABOUT, photo, around_head(photo), small, edits, methods, photos, generated, first, following)
+
+
+def page(shown: Shown) -> str:
+    """All of it in one file, which needs no network."""
+    from ..photos import to_photo
+    from ..report.templates import render
+
+    def png(images: Iterable[Tensor]) -> list[str]:
+        return [data_uri(to_photo(image), "png") for image in images]
+
+    return render(
+        "cli/demo.html.j2",
+        shown=shown,
+        portrait=data_uri(part(shown.photo, shown.head), "jpeg"),
+        portraits={caption: data_uri(part(photo, shown.head), "jpeg") for caption, photo in shown.photos.items()},
+        methods={method: png([shown.crop, *images]) for method, images in shown.methods.items()},
+        generated={number: png(images) for number, images in enumerate(shown.generated, 1)},
+    )
+
+
+def part(photo: Photo, box: tuple[int, int, int, int]) -> Photo:
+    from ..photos import Photo
+
+    left, top, right, bottom = box
+    return Photo(photo.pixels[top:bottom, left:right])
+
+
+def data_uri(photo: Photo, kind: Literal["png", "jpeg"]) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(photo.pixels).save(file, kind, **({"quality": 92} if kind == "jpeg" else {}))
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def around_head(photo: Photo) -> tuple[int, int, int, int]:

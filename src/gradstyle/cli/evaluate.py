@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .app import Command, DeviceOption, ForceOption, errors, say, writable
+from .app import Command, DeviceOption, ForceOption, errors, print_table, say, writable
 
 if TYPE_CHECKING:
     from ..evaluation.bench import Request
     from ..evaluation.store import RunFolder
-    from ..metrics.values import Row
     from ..progress import Progress
 
 app = typer.Typer(
@@ -118,8 +117,7 @@ def reconstruction(
     request = _request("reconstruction", locals())
     with _bar() as bar:
         folder = run(request, bar)
-    _tell(folder)
-    _close(folder)
+    _show(folder)
 
 
 @app.command(cls=Command)
@@ -176,8 +174,7 @@ def editing(
     request = _request("editing", locals(), labels=labels, **changes)
     with _bar() as bar:
         folder = run(request, bar)
-    _tell(folder, lambda condition: bool(condition) and "matched" not in condition)
-    _close(folder)
+    _show(folder, lambda condition: bool(condition) and "matched" not in condition)
 
 
 @app.command(cls=Command)
@@ -232,8 +229,7 @@ def pairs(
     request = _request("pairs", given, edits=edits or (), steps=amounts or (), truncation=truncation, mixed=mixed)
     with _bar() as bar:
         folder = run(request, bar)
-    _tell(folder, down=True, figures=("identity", "identity_network", "lpips", "psnr", "judge_distance"))
-    _close(folder)
+    _show(folder, down=True, metrics=("identity", "identity_network", "lpips", "psnr", "judge_distance"))
 
 
 FolderArgument = Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)]
@@ -267,21 +263,22 @@ def compare(
 
     gradstyle evaluate compare runs/before runs/after
     """
-    from ..report.compare import compare as compared
-    from ..report.compare import table, write
+    from ..report import compare as comparing
 
     target = writable(out, force) if out else None
     if target is not None and target.suffix not in (".md", ".json"):
         raise ValueError(f"--out ends in .md or .json, got {str(target)!r}")
-    found = compared(before, after)
-    for warning in found.warnings:
+    comparison = comparing.compare(before, after)
+    for warning in comparison.warnings:
         say(f"warning: {warning}", "yellow")
-    lines = table(found, every)
-    if lines[1:]:
-        _print(lines)
-    say(found.sentence(), "bold")
+    changes = comparison.changes if every else comparison.serious
+    styles = {"better": "green", "worse": "red", "changed": "yellow"}
+    if changes:
+        table = comparing.table(comparison, changes, hide_empty=True)
+        print_table(table, ["bold", *(styles.get(change.verdict, "dim") for change in changes)])
+    say(comparison.sentence(), "bold")
     if target is not None:
-        write(found, target)
+        comparing.write(comparison, target)
         say(str(target))
 
 
@@ -297,15 +294,6 @@ def card(
     from ..report.card import write_card
 
     say(str(write_card(bundle, runs)))
-
-
-def _print(lines: list[list[str]]) -> None:
-    """Texts in columns, never cut; the last of a line is its verdict."""
-    styles = {"better": "green", "worse": "red", "changed": "yellow", "verdict": "bold"}
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    for line in lines:
-        cells = [f"{text:<{width}}" for text, width in zip(line, widths)]
-        say("  ".join(cells).rstrip(), styles.get(line[-1], "dim"))
 
 
 @app.command(cls=Command)
@@ -347,8 +335,7 @@ def ablation(
     request = _request("ablation", {"method": None, "inception": None} | locals(), edits=edits or (), variants=named)
     with _bar() as bar:
         folder = run(request, bar)
-    _tell(folder, down=True)
-    _close(folder)
+    _show(folder, down=True)
 
 
 @app.command(cls=Command)
@@ -381,8 +368,7 @@ def residuals(
     given = needless | {"backbone": "alex", "preset": "bundled"} | locals()
     with _bar() as bar:
         folder = run(_request("residuals", given, edit=edit, amount=amount), bar)
-    _tell(folder)
-    _close(folder)
+    _show(folder)
 
 
 # ---- shared
@@ -474,56 +460,28 @@ def _bar() -> Iterator[Progress]:
         yield show
 
 
-def _tell(
+def _show(
     folder: RunFolder,
-    told: Callable[[str], bool] = lambda condition: True,
+    wanted: Callable[[str], bool] = lambda condition: True,
     down: bool = False,
-    figures: Collection[str] | None = None,
+    metrics: Collection[str] | None = None,
 ) -> None:
-    """A table for each condition: methods across, or `down` where there are many of them; of some figures, or all."""
-    from rich.table import Table
+    """Prints a table for each condition, of some metrics or all: methods across, or `down` where they are many.
 
-    from .app import console
-
-    record, summary = folder.record(), folder.summary()
-    arrows = {"higher": " ↑", "lower": " ↓", "": ""}
-    found = {(row.method, row.condition, row.metric): row for row in summary.rows}
-    for condition in filter(told, record.conditions):
-        wanted = [m for m in record.metrics if figures is None or m.name in figures]
-        there = [m for m in wanted if any((method, condition, m.name) in found for method in record.methods)]
-        titles = [metric.title + arrows[metric.better] for metric in there]
-        wide = console.width >= 40 + 17 * (len(there) if down else len(record.methods))
-        cells = [[_cell(found.get((method, condition, m.name)), wide) for method in record.methods] for m in there]
-        table = Table(condition, *(titles if down else record.methods), box=None)
-        rows = zip(record.methods, zip(*cells)) if down else zip(titles, map(tuple, cells))
-        for title, row in rows:
-            table.add_row(title, *row)
-        console.print(table)
-
-
-def _cell(row: Row | None, wide: bool) -> str:
-    if row is None or row.mean is None:
-        return "–"
-    half = f" ±{(row.high - row.low) / 2:.1g}" if wide and row.low is not None and row.high is not None else ""
-    level = "=" if not row.best and row.p is not None and row.p >= 0.05 else ""
-    return f"[bold]{row.mean:.4g}[/bold]{half}" if row.best else f"{row.mean:.4g}{level}{half}"
-
-
-def _close(folder: RunFolder) -> None:
-    """What it costs, what failed, and the report of all of it."""
-    from rich.table import Table
-
+    Then come what the methods cost, what failed, and the report of all of it.
+    """
+    from ..report.content import Report
     from ..report.report import write_report
-    from .app import console
 
-    record, summary, costs = folder.record(), folder.summary(), folder.costs()
-    table = Table("", "ms a photo, alone", "MB beyond the networks", box=None)
-    for method, cost in costs.items():
-        peak = f"{cost['peak_memory_mb']:.0f}" if "peak_memory_mb" in cost else "–"
-        table.add_row(method, f"{1000 * cost['seconds']:.0f}", peak)
-    console.print(table)
-    say(f"{len(record.photos):,} photos; = : not told from the best", "dim")
-    for note in summary.notes:
+    report = Report.read(folder)
+    record, costs = report.record, report.cost_table()
+    for table in report.tables(metrics):
+        if wanted(table.condition or ""):
+            print_table(table if down else table.transposed())
+    if costs is not None:
+        print_table(costs)
+    say(f"{len(record.photos):,} photos; ★: the best, ≈: not told apart from it", "dim")
+    for note in report.summary.notes:
         say(note, "yellow")
     say(str(write_report(folder.path)))
     failed = Counter(failure.method for failure in record.failures)

@@ -17,6 +17,9 @@ from ..bundles.manifest import MANIFEST, Manifest, read_manifest
 from ..config import to_json
 from ..evaluation.store import RunFolder, change_of, is_identity
 from ..files import write_text
+from ..metrics.values import Metric, Row
+from .tables import Cell, Column, Table, text_table
+from .texts import plain
 
 CARD, FIGURES = "README.md", "figures.json"
 BEGIN, END = "<!-- figures: written by `gradstyle evaluate card` -->", "<!-- end of figures -->"
@@ -64,61 +67,45 @@ def _other(manifest: Manifest, measured: dict[str, Any]) -> bool:
 def _files(folder: Path) -> Iterator[str]:
     manifest = read_manifest(folder)
     yield f"\n## Files\n\nGenerator **{manifest.fingerprint}**, {manifest.resolution} px.\n"
-    yield from _rows(["file", "MB", "SHA-256"])
     names = [MANIFEST, *(part.file for part in manifest.parts.values())]
-    for name in names:
-        data = (folder / name).read_bytes()
-        yield f"| {name} | {len(data) / 1e6:.2f} | `{hashlib.sha256(data).hexdigest()}` |"
+    files = [(name, (folder / name).read_bytes()) for name in names]
+    rows = [(name, f"{len(data) / 1e6:.2f}", f"`{hashlib.sha256(data).hexdigest()}`") for name, data in files]
+    yield text_table(("file", "MB", "SHA-256"), rows, is_markdown=True).markdown
 
 
 def _tables(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
     for run in runs:
-        said = ", ".join(f"{name} {value}" for name, value in run["data"].items() if not isinstance(value, dict | list))
-        yield f"\n## {run['kind'].capitalize()}\n\n{run['photos']:,} photos ({said}). {run['interval']}"
+        data = ", ".join(f"{name} {value}" for name, value in run["data"].items() if not isinstance(value, dict | list))
+        yield f"\n## {run['kind'].capitalize()}\n\n{run['photos']:,} photos ({data}). {run['interval']}"
         yield from (f"\n{note}" for note in run["notes"])
-        titles = {metric["name"]: metric for metric in run["metrics"]}
-        rows = {(row["condition"], row["method"], row["metric"]): row for row in run["rows"]}
-        cells = {at: _cell(row, run["photos"]) for at, row in rows.items()}
+        metrics = [Metric(**metric) for metric in run["metrics"]]
+        rows = {(row["condition"], row["method"], row["metric"]): Row(**row) for row in run["rows"]}
         conditions = list(dict.fromkeys(row["condition"] for row in run["rows"]))
         if conditions == [""]:
-            names = [name for name in titles if any(("", m, name) in cells for m in run["methods"])]
-            yield ""
-            yield from _rows(["method", *(_title(titles[name]) for name in names)])
-            for method in run["methods"]:
-                yield f"| {method} | {' | '.join(cells.get(('', method, name), '–') for name in names)} |"
+            names = [m for m in metrics if any(("", method, m.name) in rows for method in run["methods"])]
+            body = [(n, [_cell(rows.get(("", n, m.name)), run["photos"]) for m in names]) for n in run["methods"]]
+            yield f"\n{Table([Column(Column.of(metric).heading) for metric in names], body).markdown}"
             continue
-        for name, metric in titles.items():
-            those = [c for c in conditions if any((c, m, name) in cells for m in run["methods"])]
-            if those:
-                yield f"\n### {_title(metric)}\n"
-                yield from _rows(["", *run["methods"]])
-            for condition in those:
-                row = [cells.get((condition, method, name), "–") for method in run["methods"]]
-                if is_identity(name):
-                    of = change_of(run["protocol"], condition)
-                    row = [cell + _at(rows.get((condition, method, of))) for cell, method in zip(row, run["methods"])]
-                yield f"| {condition or 'no edit'} | {' | '.join(row)} |"
+        for metric in metrics:
+            body = []
+            for condition in conditions:
+                of = [rows.get((condition, method, metric.name)) for method in run["methods"]]
+                change = change_of(run["protocol"], condition) if is_identity(metric.name) else ""
+                ats = [rows.get((condition, method, change)) for method in run["methods"]]
+                if any(row is not None for row in of):
+                    body.append((condition or "no edit", [_cell(row, run["photos"], at) for row, at in zip(of, ats)]))
+            if body:
+                table = Table([Column(method) for method in run["methods"]], body, corner="")
+                yield f"\n### {plain(Column.of(metric).heading)}\n\n{table.markdown}"
 
 
-def _title(metric: dict[str, Any]) -> str:
-    return f"{metric['title']} {({'higher': '↑', 'lower': '↓'}).get(metric['better'], '')}".strip().replace("|", "\\|")
-
-
-def _at(row: dict[str, Any] | None) -> str:
-    """How far the edit went, beside what is left of the person."""
-    return "" if row is None or row["mean"] is None else f" at {row['mean']:.{DIGITS}g}"
-
-
-def _cell(row: dict[str, Any], photos: int) -> str:
-    if row["mean"] is None:
-        return "–"
-    shown = f"{row['mean']:.{DIGITS}g}"
-    if row["low"] is not None and row["high"] is not None:
-        shown += f" [{row['low']:.{DIGITS}g}, {row['high']:.{DIGITS}g}]"
-    shown = f"**{shown}**" if row["best"] else shown
-    return f"{shown} ({row['n']:,} photos)" if row["n"] < photos else shown
-
-
-def _rows(head: Sequence[str]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"|{' --- |' * len(head)}"
+def _cell(row: Row | None, photos: int, at: Row | None = None) -> Cell:
+    """A mean with its interval; `at`: how far the edit went, beside what is left of the person."""
+    if row is None or row.mean is None:
+        return Cell()
+    text = f"{row.mean:.{DIGITS}g}"
+    if row.low is not None and row.high is not None:
+        text += f" [{row.low:.{DIGITS}g}, {row.high:.{DIGITS}g}]"
+    change = f"at {at.mean:.{DIGITS}g}" if at is not None and at.mean is not None else ""
+    fewer = f"({row.n:,} photos)" if row.n < photos else ""
+    return Cell(text, best=row.best, notes=tuple(filter(None, (change, fewer))), value=row.mean)

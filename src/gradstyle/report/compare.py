@@ -13,11 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..config import to_json
 from ..evaluation.store import Record, RunFolder, Summary
 from ..files import write_text
 from ..metrics.stats import Array, Resampling, holm
 from ..metrics.values import Key, Metric, Row, Values
-from .report import ARROWS, decimals, figure, listed, probability, strict
+from .tables import Column, Table, text_table
+from .texts import decimals, figure, listed, plain, probability, signed, strict
 
 NOISE = 0.05  # a change is more than noise where noise alone would give any such among all that were tested so rarely
 JUDGED = "judge"  # how the names of metrics begin that a judge measures
@@ -244,49 +246,44 @@ def paired_test(change: Array) -> float | None:
 
 # ---- written
 
-HEAD = ["method", "condition", "metric", "photos", "before", "after", "difference", "p", "verdict"]
+HEAD = ("method", "condition", "metric", "photos", "before", "after", "difference", "p", "verdict")
+NUMBERS = ("photos", "before", "after", "difference", "p")
 HOW = (
     "Differences are after − before on the same photos, with a 95% bootstrap interval; p is of a paired t-test, after "
     "Holm for all tests at once."
 )
 
 
+def table(comparison: Comparison, changes: Sequence[Change], hide_empty: bool = False) -> Table:
+    """A row for each change; `hide_empty`: without the conditions of runs that have only one."""
+    lines = [HEAD, *(_texts(comparison, change) for change in changes)]
+    if hide_empty and not any(change.condition for change in changes):
+        lines = [(line[0], *line[2:]) for line in lines]
+    return text_table(lines[0], lines[1:], NUMBERS)
+
+
 def markdown(comparison: Comparison) -> str:
-    from .written import plain
-
-    lines = [f"# {comparison.before.kind}: {plain(comparison.names[0])} → {plain(comparison.names[1])}", ""]
-    lines += [comparison.sentence(), ""]
-    lines += [f"- {plain(warning)}" for warning in comparison.warnings]
-    lines += ["", HOW, "", _line(HEAD), _line(["---"] * 3 + ["---:"] * 5 + ["---"])]
-    lines += [_line([plain(text) for text in row(comparison, change)]) for change in comparison.changes]
+    names = " → ".join(map(plain, comparison.names))
+    warnings = [f"- {plain(warning)}" for warning in comparison.warnings]
+    parts = [f"# {comparison.before.kind}: {names}", comparison.sentence(), "\n".join(warnings), HOW]
+    parts.append(table(comparison, comparison.changes).markdown)
     if comparison.costs:
-        lines += ["", "Costs, which no two runs share and nothing tests:", "", "| method | cost | before | after |"]
-        lines.append("| --- | --- | ---: | ---: |")
-        lines += [f"| {plain(m)} | {plain(name)} | {a:.4g} | {b:.4g} |" for m, name, a, b in comparison.costs]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def table(comparison: Comparison, every: bool) -> list[list[str]]:
-    """For a terminal, a head and lines of texts: what is more than noise, or everything."""
-    lines = [HEAD, *(row(comparison, change) for change in (comparison.changes if every else comparison.serious))]
-    shown = [i for i in range(len(HEAD)) if HEAD[i] != "condition" or any(line[i] for line in lines[1:])]
-    return [[line[i] for i in shown] for line in lines]
+        costs = [(method, name, f"{a:.4g}", f"{b:.4g}") for method, name, a, b in comparison.costs]
+        parts.append("Costs, which no two runs share and nothing tests:")
+        parts.append(text_table(("method", "cost", "before", "after"), costs, ("before", "after")).markdown)
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def write(comparison: Comparison, out: Path) -> None:
-    """As Markdown or JSON, as the name says; as a whole or not at all."""
+    """Writes a comparison as Markdown or JSON, as the file's name says; as a whole or not at all."""
     text = markdown(comparison)
     if out.suffix == ".json":
         text = json.dumps(jsonable(comparison), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_text(out, text)
 
 
-def row(comparison: Comparison, change: Change) -> list[str]:
-    """A change as texts, as HEAD names them."""
+def _texts(comparison: Comparison, change: Change) -> Sequence[str]:
+    """A change as HEAD names its parts."""
     metric = comparison.metrics.get(change.metric, Metric(change.metric, change.metric))
     digits = comparison.digits[change.metric]
     between = ""
@@ -295,7 +292,7 @@ def row(comparison: Comparison, change: Change) -> list[str]:
     return [
         change.method,
         change.condition,
-        f"{metric.title} {ARROWS[metric.better]}".strip(),
+        Column.of(metric).heading,
         f"{change.n:,}" if change.n else "the set",
         figure(change.before, digits),
         figure(change.after, digits),
@@ -305,14 +302,7 @@ def row(comparison: Comparison, change: Change) -> list[str]:
     ]
 
 
-def signed(value: float, digits: int) -> str:
-    text = figure(value, digits)
-    return f"+{text}" if value > 0 and text.strip("0.,") else text
-
-
 def jsonable(comparison: Comparison) -> dict[str, Any]:
-    from ..config import to_json
-
     changes = [{**to_json(change), "change": change.change} for change in comparison.changes]
     shown = ("before", "after", "names", "photos", "costs", "warnings")
     rest = {name: to_json(getattr(comparison, name)) for name in shown}
@@ -324,7 +314,7 @@ def jsonable(comparison: Comparison) -> dict[str, Any]:
             "protocol": comparison.before.protocol,
             **rest,
             "sentence": comparison.sentence(),
+            "changes": changes,
         }
-        | {"changes": changes}
     )
     return made

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..bundles import Bundle
+from .tables import text_table
 
 LEAKS = 3  # of each edit: the largest
+HEAD = ("edit", "attribute", "codes", "held out", "moves", "steady", "range", "identity at ends")
+LAST = "what else moves most"
+NUMBERS = ("held out", "moves", "steady")
 
 
 def reports_of(bundle: Bundle) -> dict[str, dict[str, Any]]:
@@ -21,12 +25,8 @@ def markdown(bundle: Bundle) -> str:
     reports = reports_of(bundle)
     if not reports:
         raise ValueError(f"no edit of bundle {bundle.name!r} was measured: `gradstyle directions find` does that")
-    lines = [
-        "| edit | attribute | codes | held out | moves | steady | range | identity at ends | what else moves most |",
-        "| --- | --- | --- | ---: | ---: | ---: | --- | --- | --- |",
-    ]
-    for name, report in reports.items():
-        lines.append(f"| {' | '.join(_row(name, report, name in bundle.sliders))} |")
+    rows = [_row(name, report, name in bundle.sliders) for name, report in reports.items()]
+    lines = [text_table((*HEAD, LAST), rows, NUMBERS, is_markdown=True).markdown]
     failed = [(name, r) for name, r in reports.items() if name not in bundle.sliders]
     if failed:
         lines += ["", "Without a slider:", ""]

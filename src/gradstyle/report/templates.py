@@ -1,0 +1,39 @@
+"""Pages from templates: every text is escaped, and a page's own policy lets no script but its own run."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from importlib import resources
+from typing import Any
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template of the package, such as "report/page.html.j2"."""
+    return str(_environment().get_template(template).render(**values))
+
+
+@functools.cache
+def _environment() -> Any:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+    environment.globals["asset"] = lambda name: _text(f"report/assets/{name}")
+    environment.filters["digest"] = _digest
+    return environment
+
+
+def _text(name: str) -> str:
+    file = resources.files("gradstyle")
+    for part in name.split("/"):
+        file = file / part
+    return file.read_text("utf-8")
+
+
+def _digest(text: str) -> str:
+    """How a page's policy names a style or a script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
