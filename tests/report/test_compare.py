@@ -12,7 +12,8 @@ from scipy import stats as scipy_stats
 
 from gradstyle.evaluation.store import Failure, RunFolder, Summary
 from gradstyle.metrics.values import Row
-from gradstyle.report.compare import Comparison, compare, jsonable, markdown, paired_test
+from gradstyle.report.changes import paired_test
+from gradstyle.report.compare import Comparison, compare, jsonable, markdown
 from gradstyle.report.texts import signed
 from tests.support import example_run
 from tests.support.example_run import moved

@@ -23,7 +23,7 @@ from gradstyle.methods import METHODS
 from gradstyle.metrics.values import Curve, Row
 from gradstyle.report import pictures
 from gradstyle.report.content import Report
-from gradstyle.report.plots import Distribution, curves, distributions
+from gradstyle.report.plots import curves, distributions
 from gradstyle.report.report import write_report
 from gradstyle.report.texts import decimals, figure, probability
 from tests.support import example_run
@@ -440,15 +440,18 @@ def paths(svg: str, kind: str) -> list[str]:
 
 def test_distributions_show_all_but_what_would_squeeze_them() -> None:
     draws = np.random.default_rng(0).normal(0, 1, 500)
-    rows = [Distribution("m", 0, [*draws, 1000.0], 2.0, 1.9, 2.1), Distribution("<b>", 1, [0.0, 0.5], 0.2, 0, 1)]
+    rows = [
+        (0, Row("m", "", "", 2.0, 1.9, 2.1, 501), [*draws, 1000.0]),
+        (1, Row("<b>", "", "", 0.2, 0, 1, 2), [0.0, 0.5]),
+    ]
     text = distributions(rows, "<b>", 100)
     assert "1 beyond the axis" in text and "<b>" not in text and "&lt;b&gt;" in text
     dots = [[path for path in paths(text, f"strip c{i}") if path.count("M") > 1] for i in (0, 1)]
     assert [[path.count("M") for path in each] for each in dots] == [[100], [2]]
     places = [float(x) for x in re.findall(r"M ([\d.]+) ", dots[0][0])]
     assert places == sorted(places) and max(places) - min(places) > 200
-    assert distributions([Distribution("m", 0, [], nan, nan, nan)], "none") == ""
-    one_value = distributions([Distribution("m", 0, [1.0, 1.0], 1.0, 1.0, 1.0)], "one value")
+    assert distributions([(0, Row("m", "", "", nan, nan, nan, 0), [])], "none") == ""
+    one_value = distributions([(0, Row("m", "", "", 1.0, 1.0, 1.0, 2), [1.0, 1.0])], "one value")
     assert ElementTree.fromstring(one_value) is not None
 
 
@@ -481,7 +484,7 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
 def test_names_are_drawn_as_they_stand() -> None:
     """Neither as mathematics nor as lines, and whatever letters matplotlib's own font lacks."""
     for name in ("$x^2$", "two\nlines", "面部", "bell\a"):
-        svg = distributions([Distribution(name, 0, [0.0, 1.0], 0.5, 0.4, 0.6)], name)
+        svg = distributions([(0, Row(name, "", "", 0.5, 0.4, 0.6, 2), [0.0, 1.0])], name)
         names = [text.text for text in ElementTree.fromstring(svg).iter("text")]
         assert " ".join(name.replace("\a", "�").split()) in names
 

@@ -3,51 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from ..config import to_json
-from ..evaluation.store import Record, RunFolder, Summary
+from ..evaluation.store import Record, RunFolder
 from ..files import write_text
-from ..metrics.stats import Array, Resampling, holm
-from ..metrics.values import Key, Metric, Row, Values
+from ..metrics.values import Metric, Row
+from .changes import Change, Verdict, paired, whole
 from .tables import Column, Table, text_table
 from .texts import decimals, figure, listed, plain, probability, signed, strict
 
-NOISE = 0.05  # a change is more than noise where noise alone would give any such among all that were tested so rarely
 JUDGED = "judge"  # how the names of metrics begin that a judge measures
 MILD = frozenset({"photos", "shown"})  # of a protocol: how many photos, and of how many there are pictures
 WARNED = frozenset({"batch", "device", "seed"})  # these move figures by their last digits
-Verdict = Literal["no change", "noise", "better", "worse", "changed", "not tested"]
 SERIOUS: tuple[Verdict, ...] = ("worse", "better", "changed")
-
-
-@dataclass(frozen=True)
-class Change:
-    """One figure of both runs; the differences are after − before, photo by photo."""
-
-    method: str
-    condition: str
-    metric: str
-    n: int  # photos that both have; 0: it is a figure of the whole set
-    before: float
-    after: float
-    low: float | None = None  # the 95% bootstrap interval of the mean difference
-    high: float | None = None
-    p: float | None = None  # of the paired t-test
-    adjusted: float | None = None  # the same for all tests at once, after Holm
-    verdict: Verdict = "not tested"
-
-    @property
-    def change(self) -> float:
-        return self.after - self.before
 
 
 @dataclass(frozen=True)
@@ -72,13 +46,13 @@ class Comparison:
     @cached_property
     def digits(self) -> dict[str, int]:
         """As many as the intervals of a metric's differences make worth reading."""
-        found = {}
+        digits = {}
         for metric in {change.metric for change in self.changes}:
             of = [change for change in self.changes if change.metric == metric]
             moved = [c for c in of if c.change] or of
             shown = [(c.change or c.after, c.low, c.high, c.n) for c in moved]
-            found[metric] = decimals([Row("", "", metric, *each) for each in shown])
-        return found
+            digits[metric] = decimals([Row("", "", metric, *each) for each in shown])
+        return digits
 
     def sentence(self) -> str:
         tested = sum(change.verdict != "not tested" for change in self.changes)
@@ -89,42 +63,35 @@ class Comparison:
         if not self.serious:
             return f"No change that is more than noise, in {tested:,} figures over {self.photos:,} photos."
         counts = {verdict: sum(change.verdict == verdict for change in self.changes) for verdict in SERIOUS}
-        told = listed([f"{count:,} {verdict}" for verdict, count in counts.items() if count])
+        verdicts = listed([f"{count:,} {verdict}" for verdict, count in counts.items() if count])
         count = f"{len(self.serious):,} of {tested:,} figures"
-        return f"{count} changed by more than noise over {self.photos:,} photos: {told}."
+        return f"{count} changed by more than noise over {self.photos:,} photos: {verdicts}."
 
 
 def compare(before: str | os.PathLike[str], after: str | os.PathLike[str]) -> Comparison:
-    """Two finished runs of the same kind and protocol; of another they are refused."""
-    runs = RunFolder(before), RunFolder(after)
-    records = runs[0].record(), runs[1].record()
+    """Compares two finished runs of the same kind and protocol; of another they are refused."""
+    first, second = RunFolder(before), RunFolder(after)
+    records = first.record(), second.record()
     _check(*records)
-    values = runs[0].values(), runs[1].values()
-    summaries = runs[0].summary(), runs[1].summary()
-    if _judges_differ(*records):
-        values = (_unjudged(values[0]), _unjudged(values[1]))
-        rows = [tuple(row for row in summary.rows if not row.metric.startswith(JUDGED)) for summary in summaries]
-        summaries = (replace(summaries[0], rows=rows[0]), replace(summaries[1], rows=rows[1]))
     photos = sorted(set(records[0].photos) & set(records[1].photos))
     if not photos:
         raise ValueError(f"{before} and {after} share no photo: measure both on the same data")
+    left_out = JUDGED if _judges_differ(*records) else "\0"  # no metric begins so
+    values = first.values(), second.values()
     metrics = {metric.name: metric for record in records for metric in record.metrics}
-    changes = [*_paired(*values, photos, metrics), *_whole(*summaries, values)]
-    costs = runs[0].costs(), runs[1].costs()
-    both = [
+    keys = [key for key in values[0] if key in values[1] and not key[2].startswith(left_out)]
+    rows = [row for row in first.summary().rows if not row.metric.startswith(left_out)]
+    changes = [*paired(*values, keys, photos, metrics), *whole(rows, second.summary(), {*values[0], *values[1]})]
+    costs = first.costs(), second.costs()
+    shared = [
         (method, name, value, costs[1][method][name])
         for method, each in costs[0].items()
         for name, value in each.items()
         if name in costs[1].get(method, {})
     ]
     names = (str(before), str(after))
-    return Comparison(
-        *records, names, len(photos), tuple(changes), tuple(both), tuple(_warnings(*records, names, photos))
-    )
-
-
-def _unjudged(values: Values) -> Values:
-    return {key: each for key, each in values.items() if not key[2].startswith(JUDGED)}
+    warnings = tuple(_warnings(*records, names, photos))
+    return Comparison(*records, names, len(photos), tuple(changes), tuple(shared), warnings)
 
 
 def _check(before: Record, after: Record) -> None:
@@ -133,9 +100,9 @@ def _check(before: Record, after: Record) -> None:
             f"one run is of {before.kind}, the other of {after.kind}: only runs of one kind can be compared"
         )
     if odd := [name for name in _different(before, after) if name not in MILD | WARNED]:
-        told = "; ".join(f"{name}: {_both(before, after, name)}" for name in odd)
+        choices = "; ".join(f"{name}: {_both(before, after, name)}" for name in odd)
         raise ValueError(
-            f"the runs' protocols differ, so their figures do not compare ({told}); measure one of them again"
+            f"the runs' protocols differ, so their figures do not compare ({choices}); measure one of them again"
         )
 
 
@@ -181,67 +148,6 @@ def _warnings(before: Record, after: Record, names: Sequence[str], photos: Seque
     changed = [name for name in before.versions if before.versions[name] != after.versions.get(name)]
     if changed:
         yield "versions differ: " + ", ".join(f"{n} {before.versions[n]} and {after.versions.get(n)}" for n in changed)
-
-
-def _paired(before: Values, after: Values, photos: Sequence[str], metrics: Mapping[str, Metric]) -> Iterator[Change]:
-    """Figures of single photos: tested one by one, judged all at once."""
-    found: dict[str, tuple[Key, Array]] = {}
-    for key in (key for key in before if key in after):
-        both = [(before[key][p], after[key][p]) for p in photos if p in before[key] and p in after[key]]
-        finite = [pair for pair in both if all(map(math.isfinite, pair))]
-        if finite:
-            found["\n".join(key)] = (key, np.asarray(finite, dtype=np.float64))
-    tests = {name: paired_test(pairs[:, 1] - pairs[:, 0]) for name, (_, pairs) in found.items()}
-    adjusted = holm({name: p for name, p in tests.items() if p is not None})
-    drawn = {count: Resampling(count, 0) for count in {len(pairs) for _, pairs in found.values()}}
-    for name, (key, pairs) in found.items():
-        change = pairs[:, 1] - pairs[:, 0]
-        low, high = drawn[len(pairs)].interval(change)
-        metric = metrics.get(key[2])
-        verdict = _verdict(change, adjusted.get(name), metric.better if metric else "")
-        first, second = (float(side) for side in pairs.mean(0))
-        yield Change(*key, len(pairs), first, second, low, high, tests[name], adjusted.get(name), verdict)
-
-
-def _whole(before: Summary, after: Summary, values: tuple[Values, Values]) -> Iterator[Change]:
-    """Figures of the whole set, which no pairing tests."""
-    for row in before.rows:
-        if any((row.method, row.condition, row.metric) in each for each in values):
-            continue
-        other = after.row(row.method, row.condition, row.metric)
-        if other is not None and row.mean is not None and other.mean is not None:
-            verdict: Verdict = "no change" if row.mean == other.mean else "not tested"
-            yield Change(row.method, row.condition, row.metric, 0, row.mean, other.mean, verdict=verdict)
-
-
-def _verdict(change: Array, adjusted: float | None, better: str) -> Verdict:
-    if not change.any():
-        return "no change"
-    if adjusted is None:
-        return "not tested"
-    if adjusted >= NOISE:
-        return "noise"
-    if not better:
-        return "changed"
-    return "better" if (change.mean() > 0) == (better == "higher") else "worse"
-
-
-def paired_test(change: Array) -> float | None:
-    """The p of Student's paired t-test that the mean difference is none; none of a single photo.
-
-    Against the best of a column five methods are tested, here hundreds of figures at once: what is left of p after
-    Holm must be finer than any number of permutations makes it.
-    """
-    from scipy.stats import t
-
-    if not change.any():
-        return 1.0
-    if len(change) < 2:
-        return None
-    error = float(change.std(ddof=1)) / math.sqrt(len(change))
-    if error == 0:
-        return 0.0  # the same difference on every photo
-    return float(2 * t.sf(abs(float(change.mean())) / error, len(change) - 1))
 
 
 # ---- written

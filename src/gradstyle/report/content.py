@@ -116,10 +116,8 @@ class Report:
 
     @cached_property
     def _decimals(self) -> dict[str, int]:
-        rows: dict[str, list[Row]] = {}
-        for row in self.summary.rows:
-            rows.setdefault(row.metric, []).append(row)
-        return {metric: decimals(each) for metric, each in rows.items()}
+        rows = self.summary.rows
+        return {name: decimals([row for row in rows if row.metric == name]) for name in {row.metric for row in rows}}
 
     # ---- tables
 
@@ -166,8 +164,12 @@ class Report:
             {name: figure_cell(row, self.decimals(metric.name), photos) for name, row in rows.items()}
             for rows, metric in ((self.rows_of(where, metric), metric) for _, metric, where in columns)
         ]
-        rows = [(n, [each.get(n, Cell()) for each in cells]) for n in self.methods if any(n in each for each in cells)]
-        return Table([column for column, _, _ in columns], rows, title, note=note, condition=condition)
+        return Table([column for column, _, _ in columns], self._rows(cells), title, note=note, condition=condition)
+
+    def _rows(self, columns: Sequence[Mapping[str, Cell]]) -> list[tuple[str, list[Cell]]]:
+        """Columns of cells by method, as rows of the methods that have any."""
+        methods = [name for name in self.methods if any(name in cells for cells in columns)]
+        return [(name, [cells.get(name, Cell()) for cells in columns]) for name in methods]
 
     def rows_of(self, condition: str, metric: Metric) -> dict[str, Row]:
         """By method, what was measured under a condition by a metric."""
@@ -178,21 +180,13 @@ class Report:
         return [metric for metric in self.metrics if self.rows_of(condition, metric)]
 
     def cost_table(self) -> Table | None:
-        names = dict.fromkeys(name for costs in self.costs.values() for name in costs)
-        if not names:
-            return None
-        rows = {
-            name: {m: Row(m, "", name, costs[name], None, None, 0) for m, costs in self.costs.items() if name in costs}
-            for name in names
-        }
-        digits = {name: decimals([*of.values()]) for name, of in rows.items()}
-        columns = [Column(COST_TITLES.get(name, name), "lower", numbers=True) for name in names]
-        body = [
-            (method, [figure_cell(rows[name].get(method), digits[name]) for name in names])
-            for method in self.methods
-            if method in self.costs
-        ]
-        return Table(columns, body, "Costs", note=COST_NOTE)
+        columns, cells = [], []
+        for name in dict.fromkeys(name for costs in self.costs.values() for name in costs):
+            rows = {m: Row(m, "", name, costs[name], None, None, 0) for m, costs in self.costs.items() if name in costs}
+            digits = decimals([*rows.values()])
+            columns.append(Column(COST_TITLES.get(name, name), "lower", numbers=True))
+            cells.append({method: figure_cell(row, digits) for method, row in rows.items()})
+        return Table(columns, self._rows(cells), "Costs", note=COST_NOTE) if columns else None
 
     def agreement_table(self) -> Table | None:
         """How far two judges agree on the order of the methods."""

@@ -9,7 +9,7 @@ from ..evaluation.store import SOURCE
 from ..metrics.values import Metric
 from .content import Report, group_of
 from .pictures import Sheets
-from .plots import COLOURS, Distribution, curves, distributions, key
+from .plots import COLOURS, curves, distributions, key
 from .tables import ARROWS, Column
 from .templates import render
 from .texts import flat
@@ -83,8 +83,7 @@ def _spread(report: Report) -> dict[str, list[tuple[Metric, str]]]:
             for name, row in report.rows_of(condition, metric).items():
                 values = list(report.values.get((name, condition, metric.name), {}).values())
                 if len(values) > 1 and row.mean is not None:
-                    low, high = (row.mean if end is None else end for end in (row.low, row.high))
-                    rows.append(Distribution(name, report.colour(name), values, row.mean, low, high))
+                    rows.append((report.colour(name), row, values))
             if plot := distributions(rows, f"{metric.title} by method", dots):
                 plots.setdefault(condition, []).append((metric, plot))
     return plots

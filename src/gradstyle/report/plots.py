@@ -1,8 +1,7 @@
 """Plots as SVG, to be read at a phone's width and in the colours of the page that holds them.
 
 A method is shown by a colour of the page, `--c0` to `--c7`, and by a dash pattern and a marker of its own, for eyes
-that do not tell colours apart. matplotlib draws with stand-ins for the page's
-colours, which then take their place.
+that do not tell colours apart. matplotlib draws with stand-ins for the page's colours, which then take their place.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 from xml.etree import ElementTree
@@ -22,7 +20,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..metrics.stats import Array
-from ..metrics.values import Curve
+from ..metrics.values import Curve, Row
 from .texts import one_line
 
 WIDTH = 360  # of every plot, in the units of its SVG
@@ -32,8 +30,8 @@ DENSITY_POINTS = 56
 COLOURS = 8
 DASHES = ((), (7, 3), (2, 3), (9, 3, 2, 3), (4, 4), (1, 4), (12, 4), (6, 2, 1, 2))
 MARKERS = "os^Dxv+|"
-INK, MUTED, LINE, CARD = "#000001", "#000002", "#000003", "#000004"
-STAND_INS = {INK: "--ink", MUTED: "--muted", LINE: "--line", CARD: "--card"}
+INK, MUTED, GRID, CARD = "#000001", "#000002", "#000003", "#000004"
+STAND_INS = {INK: "--ink", MUTED: "--muted", GRID: "--line", CARD: "--card"}
 STAND_INS |= {f"#00001{place}": f"--c{place}" for place in range(COLOURS)}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -54,39 +52,34 @@ def _style() -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class Distribution:
-    """One method's values of one metric."""
-
-    name: str
-    colour: int
-    values: Sequence[float]
-    mean: float
-    low: float
-    high: float
-
-
 @_style()
-def distributions(rows: Sequence[Distribution], label: str, dots: int = 200) -> str:
-    """How the values of each method are spread: density, quartiles, some of the values, the mean with its interval."""
-    finite = [np.asarray([v for v in row.values if math.isfinite(v)], dtype=np.float64) for row in rows]
+def distributions(rows: Sequence[tuple[int, Row, Sequence[float]]], label: str, dots: int = 200) -> str:
+    """How the values of each method are spread: density, quartiles, some of the values, the mean with its interval.
+
+    A row is a colour, the mean of a method, and its values, of which at most `dots` are drawn one by one.
+    """
+    finite = [np.array([v for v in values if math.isfinite(v)], dtype=np.float64) for _, _, values in rows]
     if not any(values.size for values in finite):
         return ""
     least, most = _range(np.concatenate(finite))
     figure = _figure(WIDTH, ROW * len(rows) + 30)
     axes = _axes(figure, (8, 26, WIDTH - 16, ROW * len(rows)), (least, most), (ROW * len(rows), 0))
     axes.yaxis.set_visible(False)
-    for i, (row, values) in enumerate(zip(rows, finite)):
-        base, colour = ROW * i + 38.0, _colour(row.colour)
-        title = f"mean {row.mean:.4g}, 95% interval {row.low:.4g} to {row.high:.4g}, {values.size} values"
-        options = _options(i, f"strip c{row.colour % COLOURS}|{row.name}: {title}")
+    for i, ((place, row, _), values) in enumerate(zip(rows, finite)):
+        base, colour = ROW * i + 38.0, _colour(place)
+        mean = math.nan if row.mean is None else row.mean
+        low, high = (mean if end is None else end for end in (row.low, row.high))
+        title = f"mean {mean:.4g}, 95% interval {low:.4g} to {high:.4g}, {values.size} values"
+        options = _options(i, f"strip c{place % COLOURS}|{row.method}: {title}")
         inside = values[(values >= least) & (values <= most)]
         beyond = f" · {values.size - inside.size} beyond the axis" if inside.size < values.size else ""
-        axes.text(least, base - 24, one_line(row.name) + beyond, color=INK, weight="bold", **options)
+        axes.text(least, base - 24, one_line(row.method) + beyond, color=INK, weight="bold", **options)
         places, heights = _density(inside, least, most)
         axes.fill(places, base - heights, fc=(colour, 0.22), ec=(colour, 0.6), **options)
         if values.size:
-            x = _some(inside, dots)
+            x = np.sort(inside)
+            if x.size > dots:  # evenly spaced ranks with both ends
+                x = x[np.linspace(0, x.size - 1, dots).round().astype(int)]
             y = base + 6 + np.arange(x.size) * 0.618034 % 1 * 6
             gaps = np.full_like(x, np.nan)  # a line of no length for each value, the shortest SVG of many dots
             x, y = np.stack([x, x, gaps]).T.ravel(), np.stack([y, y, gaps]).T.ravel()
@@ -94,10 +87,10 @@ def distributions(rows: Sequence[Distribution], label: str, dots: int = 200) -> 
             first, median, third = np.quantile(values, (0.25, 0.5, 0.75)).clip(least, most)
             axes.plot([first, third], [base, base], color=colour, alpha=0.55, lw=3, solid_capstyle="butt", **options)
             axes.plot([median, median], [base - 3, base + 3], color=INK, lw=1.2, **options)
-        if all(map(math.isfinite, (row.mean, row.low, row.high))):
-            low, mean, high = np.clip((row.low, row.mean, row.high), least, most)
+        if np.isfinite([low, mean, high]).all():
+            low, mean, high = np.clip([low, mean, high], least, most)
             axes.plot([low, high], [base, base], color=INK, lw=1.6, **options)
-            _marker(axes, row.colour, mean, base, edge=CARD, **options)
+            _marker(axes, place, mean, base, edge=CARD, **options)
     return _svg(figure, f'class="plot" role="img" aria-label="{escape(one_line(label))}"')
 
 
@@ -159,7 +152,7 @@ def _axes(figure: Any, place: tuple[float, ...], across: tuple[float, float], up
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-        axis.grid(color=LINE, lw=1, clip_on=False)
+        axis.grid(color=GRID, lw=1, clip_on=False)
     axes.tick_params(length=0, pad=6, labelcolor=MUTED)
     axes.set_axisbelow(True)
     return axes
@@ -287,11 +280,3 @@ def _density(values: Array, least: float, most: float) -> tuple[Array, Array]:
     heights = GaussianKDE(values, "silverman")(places)
     heights[0] = heights[-1] = 0  # the area stands on the row's line
     return places, heights / heights.max() * 20
-
-
-def _some(values: Array, most: int) -> Array:
-    """Values in their order; of many, evenly spaced ranks with both ends."""
-    values = np.sort(values)
-    if values.size > most:
-        values = values[np.round(np.linspace(0, values.size - 1, most)).astype(int)] if most else values[:0]
-    return values
