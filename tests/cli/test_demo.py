@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from gradstyle.edits import Edit
 from gradstyle.photos import open_photo
 from gradstyle.photos.portraits import ABOUT, astronaut
 from tests.support.bundles import bundle
+from tests.support.html import Tree
 
 
 @pytest.fixture(scope="module")
@@ -30,28 +30,11 @@ def made() -> Bundle:
     return made
 
 
-class Page(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.seen if name == tag]
-
-
-def demo(made: Bundle, folder: Path) -> tuple[str, Page]:
+def demo(made: Bundle, folder: Path) -> tuple[str, Tree]:
     made.save(folder / "bundle", overwrite=True)
     done = CliRunner().invoke(app, ["demo", "-b", str(folder / "bundle"), "-o", str(folder / "out")])
     assert done.exit_code == 0, (done.output, done.exception)
-    return done.stdout, Page((folder / "out" / "index.html").read_text("utf-8"))
+    return done.stdout, Tree((folder / "out" / "index.html").read_text("utf-8"))
 
 
 def test_the_portrait_has_a_face_and_says_whose() -> None:
@@ -76,9 +59,9 @@ def test_one_page_shows_all_methods_and_edits(made: Bundle, tmp_path: Path) -> N
         "4, generated",
         *(f"4, {e}" for e in chosen(made)),
     ]
-    assert all((image["src"] or "").startswith("data:image/") for image in page.all("img"))
+    assert all(image["src"].startswith("data:image/") for image in page.all("img"))
     assert not page.all("link") and not [script for script in page.all("script") if "src" in script]
-    assert "<b>tiny</b>" in page.words  # as text, not as markup
+    assert "<b>tiny</b>" in page.said("b")  # as text, not as markup
     out = tmp_path / "out"
     for file in ("index.html", "methods.png", "generated.png", "portrait-1.png"):
         assert str(out / file) in said and (out / file).is_file()

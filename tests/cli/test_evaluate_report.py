@@ -54,11 +54,8 @@ def test_compare_says_what_changed(runs: Path) -> None:
 
 
 def test_compare_of_a_run_with_itself(runs: Path) -> None:
-    assert run("compare", runs / "before", runs / "before") == (
-        0,
-        "No change: all 15 figures are the same on every photo.\n",
-        "",
-    )
+    sentence = "No change: all 15 figures are the same on every photo.\n"
+    assert run("compare", runs / "before", runs / "before") == (0, sentence, "")
 
 
 def test_compare_refuses_other_kinds(runs: Path) -> None:

@@ -9,7 +9,6 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from math import inf, nan
 from pathlib import Path
 from xml.etree import ElementTree
@@ -28,51 +27,13 @@ from gradstyle.report.report import write_report
 from gradstyle.report.texts import decimals, figure, probability
 from tests.support import example_run
 from tests.support.example_run import HOSTILE, KINDS, STRENGTH
+from tests.support.html import Tree
 
-VOID = {"meta", "img", "input", "link", "br", "hr"}
 LOADING = {"src", "href", "srcset", "action", "data", "poster", "xlink:href", "formaction", "background"}
 
 
-class Tree(HTMLParser):
-    """Parses strictly: every tag is closed where it was opened; keeps tags, texts and the tables' cells."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.rows: list[list[dict[str, str]]] = []  # attributes of cells
-        self.tables: list[tuple[dict[str, str], list[list[dict[str, str]]]]] = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        named = {name: value or "" for name, value in attributes}
-        assert len(named) == len(attributes), (tag, attributes)
-        self.tags.append((tag, named))
-        if tag == "div" and "figures" in named.get("class", ""):
-            self.tables.append((named, []))
-        if tag == "tr" and self.tables:
-            self.tables[-1][1].append([])
-        if tag in ("td", "th") and self.tables:
-            self.tables[-1][1][-1].append({**named, "text": ""})
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attributes}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append((self.open[-1] if self.open else "", data))
-        if {"td", "th"} & set(self.open) and "table" in self.open and self.tables:
-            self.tables[-1][1][-1][-1]["text"] += f"{data} "
-
-    def said(self, tag: str) -> list[str]:
-        return [text for inside, text in self.texts if inside == tag]
+def tree_of(run: RunFolder) -> Tree:
+    return Tree(write_report(run.path).read_text("utf-8"))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -135,14 +96,8 @@ def test_markdown_and_json_hold_them_too(run: RunFolder) -> None:
     report = Report.read(run)
     for row in run.summary().rows:
         written = rows[row.method, row.condition, row.metric]
-        assert [written[k] for k in ("mean", "low", "high", "p", "best", "n")] == [
-            row.mean,
-            row.low,
-            row.high,
-            row.p,
-            row.best,
-            row.n,
-        ]
+        for name in ("mean", "low", "high", "p", "best", "n"):
+            assert written[name] == getattr(row, name)
         digits = report.decimals(row.metric)
         assert f"{figure(row.mean, digits)} ★** [" in text if row.best else f"{figure(row.mean, digits)} " in text
     assert said["provenance"]["bundle"]["fingerprint"] == "9f2c" * 16 and "9f2c" * 16 in text
@@ -151,9 +106,8 @@ def test_markdown_and_json_hold_them_too(run: RunFolder) -> None:
     headings = [m.end() for m in re.finditer(r"^\|[ -:|]+\|$", text, re.MULTILINE)]
     assert headings and min(widths) >= 3
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
-        assert (
-            len({line.count("|") - line.count("\\|") for line in block.splitlines()}) == 1
-        )  # as many cells in each line
+        # as many cells in each line
+        assert len({line.count("|") - line.count("\\|") for line in block.splitlines()}) == 1
 
 
 def test_ends_are_the_least_and_the_greatest(run: RunFolder) -> None:
@@ -184,7 +138,7 @@ def test_the_page_loads_nothing(html: str, tree: Tree) -> None:
 
 
 def test_its_policy_allows_its_own_script_alone(html: str, tree: Tree) -> None:
-    (policy,) = [a["content"] for t, a in tree.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    (policy,) = [a["content"] for a in tree.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
     for rule, pattern in (("script-src", r"<script>(.*?)</script>"), ("style-src", r"<style>(.*?)</style>")):
@@ -226,10 +180,10 @@ def test_markup_in_names_is_text(tmp_path: Path) -> None:
 def test_html_is_in_order(tree: Tree) -> None:
     ids = Counter(a["id"] for _, a in tree.tags if "id" in a)
     assert max(ids.values()) == 1
-    anchors = [a["href"] for tag, a in tree.tags if tag == "a"]
+    anchors = [a["href"] for a in tree.all("a")]
     assert anchors and all(anchor.removeprefix("#") in ids for anchor in anchors)
-    assert all("alt" in a for tag, a in tree.tags if tag == "img")
-    assert len([tag for tag, _ in tree.tags if tag == "h1"]) == 1
+    assert all("alt" in a for a in tree.all("img"))
+    assert len(tree.all("h1")) == 1
     assert {tag for tag, _ in tree.tags} >= {"html", "head", "title", "body", "main", "table", "svg"}
 
 
@@ -244,11 +198,8 @@ def test_every_plot_is_well_formed(run: RunFolder, html: str) -> None:
 
 
 def test_each_picture_is_in_it_once_and_is_the_runs(run: RunFolder, tree: Tree) -> None:
-    shown = {
-        (a["alt"].split(", ")[0], a["data-method"], a["data-at"]): a["src"]
-        for t, a in tree.tags
-        if "src" in a and t == "img"
-    }
+    drawn = [a for a in tree.all("img") if "src" in a]
+    shown = {(a["alt"].split(", ")[0], a["data-method"], a["data-at"]): a["src"] for a in drawn}
     assert len(shown) == len([a for t, a in tree.tags if "src" in a]) == len(run.record().pictures)
     for picture in run.record().pictures:
         encoded = shown[picture.photo, picture.method, picture.condition].partition(",")[2]
@@ -277,8 +228,8 @@ def test_pictures_that_do_not_fit_stay_out(tmp_path: Path, monkeypatch: pytest.M
     sizes = []
     for most in (8 << 20, 20_000, 100):
         monkeypatch.setattr(pictures, "PICTURE_BYTES", most)
-        tree = Tree(write_report(run.path).read_text("utf-8"))
-        sources = [a["src"] for t, a in tree.tags if t == "img" and "src" in a]
+        tree = tree_of(run)
+        sources = [a["src"] for a in tree.all("img") if "src" in a]
         assert sum(map(len, sources)) <= most and len(sources) % 6 == 0  # a photo with all its pictures, or not at all
         sizes.append(len(sources))
     assert sizes[0] == 36 > sizes[1] > sizes[2] == 0
@@ -290,7 +241,7 @@ def test_pictures_that_do_not_fit_stay_out(tmp_path: Path, monkeypatch: pytest.M
 def test_a_run_of_pictures_alone(tmp_path: Path) -> None:
     run = example_run.write(tmp_path / "run", "editing", count=2, found={}, described="residuals")
     run.write_costs({})
-    tree = Tree(write_report(run.path).read_text("utf-8"))
+    tree = tree_of(run)
     assert not tree.tables and len([a for t, a in tree.tags if t == "img" and "src" in a]) == 2 + 2 * 3 * 5
     assert "Results" not in tree.said("a") and "Pictures" in tree.said("a")
 
@@ -303,8 +254,7 @@ def test_values_that_are_no_numbers_do_not_spoil_it(tmp_path: Path) -> None:
     run = example_run.write(tmp_path / "run", count=8, found=found)
     odd = Row("gradstyle", "", "frechet", None, None, None, 0, missing=8)
     run.write_summary(Summary(rows=(*run.summary().rows, odd, Row("e4e", "", "frechet", 12.5, None, None, 8))))
-    text = write_report(run.path).read_text("utf-8")
-    tree = Tree(text)
+    tree = tree_of(run)
     cells = {cell["text"].strip() for _, rows in tree.tables for row in rows for cell in row}
     assert any(cell.startswith("∞") for cell in cells) and "–" in cells and any(c.startswith("12.5") for c in cells)
     json.loads(next(text for tag, text in tree.texts if tag == "script"))
@@ -331,20 +281,14 @@ def test_findings_say_who_is_best_and_how_surely(tmp_path: Path) -> None:
         return Report.read(run).findings()
 
     first = Row("gradstyle", "", "identity", 0.9, 0.8, 1.0, 3, best=True)
-    assert said(first, Row("e4e", "", "identity", 0.5, 0.4, 0.6, 3, p=0.001)) == [
-        ("gradstyle", "is clearly the best by Identity.")
-    ]
-    assert said(first, Row("sdic", "", "identity", 0.89, 0.4, 0.6, 3, p=0.3)) == [
-        ("gradstyle", "has the best Identity, not told apart from sdic.")
-    ]
-    assert said(first, Row("sdic", "", "identity", 0.89, 0.4, 0.6, 3)) == [
-        ("gradstyle", "has the best Identity, which is not tested.")
-    ]
+    behind = Row("e4e", "", "identity", 0.5, 0.4, 0.6, 3, p=0.001)
+    close = Row("sdic", "", "identity", 0.89, 0.4, 0.6, 3, p=0.3)
+    assert said(first, behind) == [("gradstyle", "is clearly the best by Identity.")]
+    assert said(first, close) == [("gradstyle", "has the best Identity, not told apart from sdic.")]
+    assert said(first, replace(close, p=None)) == [("gradstyle", "has the best Identity, which is not tested.")]
     assert said(first) == []  # alone it is no best
-    smile = [
-        replace(row, condition="smile=+2") for row in (first, Row("e4e", "", "identity", 0.5, 0.4, 0.6, 3, p=0.001))
-    ]
-    assert said(first, Row("e4e", "", "identity", 0.5, 0.4, 0.6, 3, p=0.2), *smile, kind="editing") == [
+    smile = [replace(row, condition="smile=+2") for row in (first, behind)]
+    assert said(first, replace(behind, p=0.2), *smile, kind="editing") == [
         ("gradstyle", "is the best in 2 of 2 columns, clearly in 1.")
     ]
     matched = [
@@ -378,23 +322,24 @@ def test_identity_stands_beside_how_far_the_edit_went(tmp_path: Path) -> None:
     assert tables["Identity at matched change"] == ["smile at 0.5 sd"]
 
 
+CONDITIONS = {
+    "": "no edit",
+    "vanishing": "a vanishing edit",
+    "smile=+2": "smile +2",
+    "smile=-0.5": "smile −0.5",
+    "age=matched:-1.5": "age at −1.5 sd",
+    "smile=area:-": "smile −, area",
+    "stage 1, smile=+2": "stage 1, smile +2",
+    "yaw=matched:-10°": "yaw at −10°",
+    "age=matched:5 years": "age at 5 years",
+    "yaw=area:+4.85°": "yaw +, area to 4.85°",
+    "smile=area:-0.4 sd": "smile −, area to 0.4 sd",
+}
+
+
 def test_conditions_have_names(tmp_path: Path) -> None:
     report = Report.read(example_run.write(tmp_path / "run", "editing", count=3, drawn=0, protocol={"fixed": -2}))
-    names = ["", "vanishing", "smile=+2", "smile=-0.5", "age=matched:-1.5", "smile=area:-", "stage 1, smile=+2"]
-    names += ["yaw=matched:-10°", "age=matched:5 years", "yaw=area:+4.85°", "smile=area:-0.4 sd"]
-    assert [report.named(name) for name in names] == [
-        "no edit",
-        "a vanishing edit",
-        "smile +2",
-        "smile −0.5",
-        "age at −1.5 sd",
-        "smile −, area",
-        "stage 1, smile +2",
-        "yaw at −10°",
-        "age at 5 years",
-        "yaw +, area to 4.85°",
-        "smile −, area to 0.4 sd",
-    ]
+    assert {name: report.named(name) for name in CONDITIONS} == CONDITIONS
     assert report.first_condition == "smile=-2"
     tables = [table.title for table in report.overviews()]
     assert tables[:3] == ["Identity", "Identity at matched change", "Identity, area under the curve"]
@@ -413,10 +358,10 @@ def test_stages_of_one_method_stand_side_by_side(tmp_path: Path) -> None:
             drawn.append(Picture(photo, "gradstyle", condition, f"pictures/{len(drawn)}.png"))
             example_run.face(0, smile=i).save(run.path / drawn[-1].file)
     run.write_record(replace(run.record(), pictures=tuple(drawn)))
-    tree = Tree(write_report(run.path).read_text("utf-8"))
-    (sheet,) = [a for t, a in tree.tags if t == "div" and "sheet" in a.get("class", "")]
+    tree = tree_of(run)
+    (sheet,) = [a for a in tree.all("div") if "sheet" in a.get("class", "")]
     assert "data-condition" not in sheet
-    shown = [a["data-method"] for t, a in tree.tags if t == "img" and "data-at" in a]
+    shown = [a["data-method"] for a in tree.all("img") if "data-at" in a]
     assert shown == [SOURCE, *conditions] * 2
     data = json.loads(next(text for tag, text in tree.texts if tag == "script"))
     assert data["columns"] == list(conditions) and data["shown"][""]["0"]["stage 2"][1] == pytest.approx(0.3)
@@ -428,8 +373,8 @@ def test_only_the_runs_own_pictures_are_shown(tmp_path: Path) -> None:
     kept = run.record().pictures[0]
     for file in ("../secret.png", str(tmp_path / "secret.png"), "pictures/../../secret.png"):
         run.write_record(replace(run.record(), pictures=(kept, Picture("x", "e4e", "", file))))
-        tree = Tree(write_report(run.path).read_text("utf-8"))
-        assert not [a for t, a in tree.tags if t == "img" and a.get("data-method") == "e4e" and "src" in a]
+        tree = tree_of(run)
+        assert not [a for a in tree.all("img") if a.get("data-method") == "e4e" and "src" in a]
 
 
 def paths(svg: str, kind: str) -> list[str]:
@@ -495,14 +440,8 @@ def test_figures_have_the_digits_that_intervals_allow() -> None:
     assert decimals([Row("m", "", "x", 20.0, 10.0, 900.0, 9)]) == 0
     assert decimals([Row("m", "", "x", 0.05, None, None, 9)]) == 4
     assert decimals([Row("m", "", "x", 0.0, 0.0, 0.0, 9)]) <= 2
-    assert [figure(v, 2) for v in (-0.125, inf, nan, None, 1234.5, -0.001)] == [
-        "−0.12",
-        "∞",
-        "–",
-        "–",
-        "1,234.50",
-        "0.00",
-    ]
+    figures = [figure(v, 2) for v in (-0.125, inf, nan, None, 1234.5, -0.001)]
+    assert figures == ["−0.12", "∞", "–", "–", "1,234.50", "0.00"]
     assert [probability(p) for p in (0.0001, 0.04, 0.5, 1.0)] == ["p < .001", "p = .040", "p = .500", "p = 1.000"]
 
 
