@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -116,36 +114,26 @@ def show(name: str, device: str | None = None) -> Shown:
 
 
 def page(shown: Shown) -> str:
-    """All of it in one file, which needs no network."""
+    """Shows all of it in one file, which needs no network."""
+    from PIL import Image
+
     from ..photos import to_photo
-    from ..report.templates import render
+    from ..report.templates import data_uri, render
 
     def png(images: Iterable[Tensor]) -> list[str]:
-        return [data_uri(to_photo(image), "png") for image in images]
+        return [data_uri(Image.fromarray(to_photo(image).pixels), "png") for image in images]
+
+    def head(photo: Photo) -> str:
+        return data_uri(Image.fromarray(photo.pixels).crop(shown.head), "jpeg", quality=92)
 
     return render(
         "cli/demo.html.j2",
         shown=shown,
-        portrait=data_uri(part(shown.photo, shown.head), "jpeg"),
-        portraits={caption: data_uri(part(photo, shown.head), "jpeg") for caption, photo in shown.photos.items()},
+        portrait=head(shown.photo),
+        portraits={caption: head(photo) for caption, photo in shown.photos.items()},
         methods={method: png([shown.crop, *images]) for method, images in shown.methods.items()},
         generated={number: png(images) for number, images in enumerate(shown.generated, 1)},
     )
-
-
-def part(photo: Photo, box: tuple[int, int, int, int]) -> Photo:
-    from ..photos import Photo
-
-    left, top, right, bottom = box
-    return Photo(photo.pixels[top:bottom, left:right])
-
-
-def data_uri(photo: Photo, kind: Literal["png", "jpeg"]) -> str:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(photo.pixels).save(file, kind, **({"quality": 92} if kind == "jpeg" else {}))
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def around_head(photo: Photo) -> tuple[int, int, int, int]:

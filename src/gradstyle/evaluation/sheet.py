@@ -1,4 +1,4 @@
-"""The pictures that a run has kept, side by side."""
+"""The pictures of a run as one image, side by side."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LEAST = 96  # pixels of a tile: smaller pictures are enlarged without blur
 
 
 def write_sheet(folder: Path, record: Record, condition: str, file: str, rows: int = ROWS) -> Path | None:
-    """Photos down, methods across, under one condition; white where a method has none. None without pictures."""
-    found = {(p.photo, p.method): p.file for p in record.pictures if p.condition == condition or p.method == SOURCE}
-    photos = [photo for photo in record.photos if (photo, SOURCE) in found][:rows]
-    methods = [m for m in record.methods if any((photo, m) in found for photo in photos)]
+    """Writes a sheet of one condition: photos down, methods across, white where a picture lacks; None without any."""
+    files = {(p.photo, p.method): p.file for p in record.pictures if p.condition == condition or p.method == SOURCE}
+    photos = [photo for photo in record.photos if (photo, SOURCE) in files][:rows]
+    methods = [m for m in record.methods if any((photo, m) in files for photo in photos)]
     if not photos or not methods:
         return None
-    tiles = [[_tile(folder, found.get((photo, who))) for who in (SOURCE, *methods)] for photo in photos]
+    tiles = [[_tile(folder, files.get((photo, name))) for name in (SOURCE, *methods)] for photo in photos]
     side = max(tile.shape[-1] for row in tiles for tile in row if tile is not None)
     blank = torch.ones(3, side, side)
     pictures = [[blank if tile is None else tile for tile in row] for row in tiles]

@@ -27,19 +27,19 @@ DIGITS = 4  # that count
 
 
 def write_card(bundle: str | os.PathLike[str], runs: Sequence[str | os.PathLike[str]]) -> Path:
-    """Put the runs' figures into the card of a bundle; what people wrote around them stays."""
+    """Puts the figures of runs into the card of a bundle and leaves the text around them as it is."""
     folder = Path(bundle)
     manifest = read_manifest(folder)
-    found = []
+    figures = []
     for run in map(RunFolder, runs):
         record = run.record()
         if not record.complete:
             raise ValueError(f"{run.path} is not complete: run its command again, it goes on")
         if record.bundle["fingerprint"] != manifest.fingerprint or _other(manifest, record.bundle):
             raise ValueError(f"{run.path} is of another bundle than {folder}: evaluate this one")
-        kept = {k: v for k, v in to_json(record).items() if k not in ("photos", "pictures", "command")}
-        found.append({**kept, "photos": len(record.photos), **to_json(run.summary()), "costs": run.costs()})
-    write_text(folder / FIGURES, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        stated = {k: v for k, v in to_json(record).items() if k not in ("photos", "pictures", "command")}
+        figures.append({**stated, "photos": len(record.photos), **to_json(run.summary()), "costs": run.costs()})
+    write_text(folder / FIGURES, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     card = folder / CARD
     before, after = _around(
         card.read_text("utf-8") if card.exists() else f"# {manifest.name}\n\n{BEGIN}\n{END}\n", card
@@ -49,7 +49,7 @@ def write_card(bundle: str | os.PathLike[str], runs: Sequence[str | os.PathLike[
 
 
 def figures_block(folder: Path) -> str:
-    """The card's tables, from the files of the bundle and from figures.json."""
+    """Gives the card's tables, from the files of the bundle and from figures.json."""
     return "\n".join([BEGIN, *_files(folder), *_tables(json.loads((folder / FIGURES).read_text("utf-8"))), END])
 
 
@@ -100,7 +100,7 @@ def _tables(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _cell(row: Row | None, photos: int, at: Row | None = None) -> Cell:
-    """A mean with its interval; `at`: how far the edit went, beside what is left of the person."""
+    """Gives a mean with its interval; `at` is how far the edit went, beside what is left of the person."""
     if row is None or row.mean is None:
         return Cell()
     text = f"{row.mean:.{DIGITS}g}"

@@ -19,7 +19,7 @@ Verdict = Literal["no change", "noise", "better", "worse", "changed", "not teste
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of both runs; the differences are after − before, photo by photo."""
+    """A figure of both runs; differences are after − before, photo by photo."""
 
     method: str
     condition: str
@@ -41,7 +41,7 @@ class Change:
 def paired(
     before: Values, after: Values, keys: Sequence[Key], photos: Sequence[str], metrics: Mapping[str, Metric]
 ) -> Iterator[Change]:
-    """Figures of single photos: tested one by one, judged all at once."""
+    """Compares figures of single photos: each is tested, and all tests are corrected together."""
     pairs: dict[Key, Array] = {}  # [photos, 2]
     for key in keys:
         both = [(before[key][p], after[key][p]) for p in photos if p in before[key] and p in after[key]]
@@ -58,7 +58,7 @@ def paired(
 
 
 def whole(rows: Sequence[Row], after: Summary, single: Container[Key]) -> Iterator[Change]:
-    """Figures of the whole set, which no pairing tests; `single`: of which there are figures of single photos."""
+    """Compares figures of the whole set, which are not tested; `single` has those of single photos."""
     for row in rows:
         other = after.row(row.method, row.condition, row.metric)
         if (row.method, row.condition, row.metric) in single or other is None:
@@ -81,7 +81,7 @@ def _verdict(change: Array, adjusted: float | None, better: str) -> Verdict:
 
 
 def paired_test(change: Array) -> float | None:
-    """The p of Student's paired t-test that the mean difference is none; none of a single photo.
+    """Gives the p of Student's paired t-test that the mean difference is zero; None for a single photo.
 
     Against the best of a column five methods are tested, here hundreds of figures at once: what is left of p after
     Holm must be finer than any number of permutations makes it.

@@ -40,12 +40,12 @@ class Comparison:
 
     @property
     def serious(self) -> list[Change]:
-        """Those that are more than noise."""
+        """Changes that are more than noise."""
         return [change for change in self.changes if change.verdict in SERIOUS]
 
     @cached_property
     def digits(self) -> dict[str, int]:
-        """As many as the intervals of a metric's differences make worth reading."""
+        """Decimals of each metric: as many as the intervals of its differences make worth reading."""
         digits = {}
         for metric in {change.metric for change in self.changes}:
             of = [change for change in self.changes if change.metric == metric]
@@ -116,7 +116,7 @@ def _both(before: Record, after: Record, name: str) -> str:
 
 
 def _judges_differ(before: Record, after: Record) -> bool:
-    """A bundle's judge is a part of the bundle: what two judges say does not compare."""
+    """Says whether the bundles have different judges, whose figures do not compare."""
     parts = [record.bundle.get("parts") or {} for record in (before, after)]
     return bool(parts[0].get("judge") != parts[1].get("judge")) and not before.protocol.get("networks", {}).get("judge")
 
@@ -139,9 +139,9 @@ def _warnings(before: Record, after: Record, names: Sequence[str], photos: Seque
     for record, name in zip((before, after), names):
         if not record.complete:
             yield f"{name} is not complete"
-    alone = len(set(before.photos) ^ set(after.photos))
-    if alone:
-        yield f"{alone:,} photos are in one run alone and left out; {len(photos):,} are in both"
+    unshared = len(set(before.photos) ^ set(after.photos))
+    if unshared:
+        yield f"{unshared:,} photos are in one run alone and left out; {len(photos):,} are in both"
     for record, other, name in ((before, after, names[0]), (after, before, names[1])):
         if odd := [method for method in record.methods if method not in other.methods]:
             yield f"only {name} has {listed(odd)}"
@@ -161,7 +161,7 @@ HOW = (
 
 
 def table(comparison: Comparison, changes: Sequence[Change], hide_empty: bool = False) -> Table:
-    """A row for each change; `hide_empty`: without the conditions of runs that have only one."""
+    """Makes a row of each change; `hide_empty` leaves out the conditions where there is only one."""
     lines = [HEAD, *(_texts(comparison, change) for change in changes)]
     if hide_empty and not any(change.condition for change in changes):
         lines = [(line[0], *line[2:]) for line in lines]
@@ -189,7 +189,7 @@ def write(comparison: Comparison, out: Path) -> None:
 
 
 def _texts(comparison: Comparison, change: Change) -> Sequence[str]:
-    """A change as HEAD names its parts."""
+    """Gives the texts of a change, in the order of HEAD."""
     metric = comparison.metrics.get(change.metric, Metric(change.metric, change.metric))
     digits = comparison.digits[change.metric]
     between = ""

@@ -1,4 +1,4 @@
-"""What the report of a run says: its tables, findings, curves and facts, before they are a page or Markdown."""
+"""What the report of a run says: its tables, findings, curves and facts, whatever it is written as."""
 
 from __future__ import annotations
 
@@ -123,21 +123,21 @@ class Report:
 
     def tables(self, metrics: Collection[str] | None = None) -> list[Table]:
         """A table for each condition: methods by metrics, all or those that are named."""
-        made = []
+        tables = []
         for condition in self.conditions:
             wanted = [metric for metric in self.metrics_of(condition) if metrics is None or metric.name in metrics]
             columns = [(Column.of(metric), metric, condition) for metric in wanted]
             copies = [name for name in self.record.methods if not contenders([name], condition)]
             note = f"Baselines that give the photo itself back, and are compared with nobody: {', '.join(copies)}."
             if columns:
-                made.append(self._table(self.named(condition), columns, condition, note if copies else ""))
-        return made
+                tables.append(self._table(self.named(condition), columns, condition, note if copies else ""))
+        return tables
 
     def overviews(self) -> list[Table]:
         """Of several conditions, a table for each metric: methods by conditions; matched ones and areas apart."""
         if len(self.conditions) < 2:
             return []
-        made = []
+        tables = []
         for metric in self.metrics:
             for group, title in (("", ""), ("matched", " at matched change"), ("area", ", area under the curve")):
                 columns = []
@@ -146,8 +146,8 @@ class Report:
                         columns.append((Column.of(metric, self.named(condition)), metric, condition))
                         columns += self._change(condition) if not group and is_identity(metric.name) else []
                 if len(columns) > 1 or (group and columns):
-                    made.append(self._table(metric.title + title, columns))
-        return made
+                    tables.append(self._table(metric.title + title, columns))
+        return tables
 
     def _change(self, condition: str) -> list[tuple[Column, Metric, str]]:
         """How far an edit went, to stand beside how much of the person is left."""
@@ -276,12 +276,12 @@ class Report:
 
 
 def group_of(condition: str) -> str:
-    """ "matched" or "area" where a condition is made of others; nothing where it was rendered."""
+    """Gives "matched" or "area" for a condition that is made of others, and "" for one that was rendered."""
     return condition.partition("=")[2].rpartition(":")[0]
 
 
 def finding(won: Sequence[tuple[Metric, list[str] | None]], columns: int, many: bool, where: str = "") -> str:
-    """With each metric the methods not told apart from the best; none where nothing was tested."""
+    """Says where a method is the best; with each metric, the rivals not told apart from it, None if not tested."""
     if many:
         clear = sum(level == [] for _, level in won)
         return f"is the best in {len(won)} of {columns} columns{where}, clearly in {clear}."

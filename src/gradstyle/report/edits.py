@@ -15,13 +15,13 @@ NUMBERS = ("held out", "moves", "steady")
 
 
 def reports_of(bundle: Bundle) -> dict[str, dict[str, Any]]:
-    """All that was measured, of edits with a slider and without."""
-    found = {name: slider.report for name, slider in bundle.sliders.items()} | bundle.failed_edits
-    return {name: report for name, report in found.items() if "attribute" in report}
+    """Gives what was measured of each edit, with a slider or without."""
+    reports = {name: slider.report for name, slider in bundle.sliders.items()} | bundle.failed_edits
+    return {name: report for name, report in reports.items() if "attribute" in report}
 
 
 def markdown(bundle: Bundle) -> str:
-    """A row an edit; under it, why some have no slider."""
+    """Gives a table with a row for each edit, and why some have no slider."""
     reports = reports_of(bundle)
     if not reports:
         raise ValueError(f"no edit of bundle {bundle.name!r} was measured: `gradstyle directions find` does that")
@@ -35,17 +35,17 @@ def markdown(bundle: Bundle) -> str:
 
 
 def provenance(bundle: Bundle) -> str:
-    """Who found and who judged, in a line."""
+    """Says in a line which networks found the edits and which judged them."""
     reports = list(reports_of(bundle).values())
     first: Mapping[str, Any] = reports[0] if reports else {}
     judges = sorted({str(r.get("judge")) for r in reports if r.get("independent")})
     taught = sorted({str(r["name"]) for r in reports if not r.get("independent")})
-    alone = f"; judged by what found them: {', '.join(taught)}" if taught else ""
+    dependent = f"; judged by what found them: {', '.join(taught)}" if taught else ""
     samples = max((int(r.get("samples", 0)) for r in reports), default=0)
     return (
         f"Bundle {bundle.name}, generator {bundle.fingerprint}; {samples:,} samples of seed {first.get('seed', 0)}, "
         f"scored by {first.get('scorer', '')}; "
-        f"judged by {', '.join(judges) or 'no other network'} on {first.get('codes', 0)} other codes{alone}."
+        f"judged by {', '.join(judges) or 'no other network'} on {first.get('codes', 0)} other codes{dependent}."
     )
 
 
@@ -70,7 +70,7 @@ def _row(name: str, report: Mapping[str, Any], slider: bool) -> list[str]:
 
 
 def _at(points: Mapping[float, float], at: float) -> float | None:
-    """Between the nearest two that were measured."""
+    """Interpolates between the nearest two points that were measured."""
     below, above = [x for x in points if x <= at], [x for x in points if x >= at]
     if not below or not above:
         return None

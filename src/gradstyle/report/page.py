@@ -51,7 +51,7 @@ def page(report: Report) -> str:
 
 
 def _condition_groups(report: Report) -> dict[str, list[str]]:
-    """The conditions by what they have in common, to choose one of them."""
+    """Groups the conditions by what they have in common, to choose one of them."""
     groups: dict[str, list[str]] = {}
     for condition in report.conditions if len(report.conditions) > 1 else ():
         group = group_of(condition)
@@ -61,7 +61,7 @@ def _condition_groups(report: Report) -> dict[str, list[str]]:
 
 
 def _curves(report: Report) -> dict[str, list[tuple[Metric, str]]]:
-    """By edit, a plot of each metric against the measured change."""
+    """Draws, for each edit, each metric against the measured change."""
     plots: dict[str, list[tuple[Metric, str]]] = {}
     for panel in report.panels():
         across = f"measured change of {panel.edit.rstrip('+-')}, {panel.unit}"
@@ -74,7 +74,7 @@ def _curves(report: Report) -> dict[str, list[tuple[Metric, str]]]:
 
 
 def _spread(report: Report) -> dict[str, list[tuple[Metric, str]]]:
-    """By condition, a plot of each metric's values."""
+    """Draws, for each condition, the values of each metric."""
     dots = min(DOTS // max(len(report.summary.rows), 1), 200)
     plots: dict[str, list[tuple[Metric, str]]] = {}
     for condition in report.conditions:
@@ -90,7 +90,7 @@ def _spread(report: Report) -> dict[str, list[tuple[Metric, str]]]:
 
 
 def _data(report: Report, sheets: Sheets) -> dict[str, Any]:
-    """What the script draws: the ends of each metric, and the values of the photos that are shown."""
+    """Gives what the script shows: the ends of each metric, and the values of the photos with pictures."""
     shown = sheets.photos
     photos = {photo: i for i, photo in enumerate(shown)}
     ends: dict[str, dict[int, dict[str, list[list[list[float | int | None]]]]]] = {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from ..evaluation.store import PICTURES, SOURCE
 from ..metrics.values import Metric
 from .content import Report
+from .templates import data_uri
 from .texts import figure, listed
 
 PICTURE_BYTES = 8 << 20  # of all pictures in a page
@@ -31,7 +30,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Photos down; across the source and methods under one condition, or conditions of the only method."""
+    """A table of pictures: photos down; across the source and methods, or conditions of the only method."""
 
     condition: str | None  # None: the sheet is of all conditions
     columns: Sequence[str]
@@ -58,7 +57,7 @@ class Sheets:
         self.uris: dict[tuple[str, str, str], str] = {}
         left = PICTURE_BYTES
         for photo in first:
-            uris = {at: data_uri(file, side, lossless) for at, file in files.items() if at[0] == photo}
+            uris = {at: _webp(file, side, lossless) for at, file in files.items() if at[0] == photo}
             left -= sum(map(len, uris.values()))
             if left < 0:
                 break
@@ -99,13 +98,13 @@ class Sheets:
 
 
 def _is_own(file: str) -> bool:
-    """A run may come from anyone: what it names is shown only from among its own pictures."""
+    """Says whether a file is one of the run's own pictures; a run may come from anyone and name any file."""
     path = PurePosixPath(file)
     return path.parts[:1] == (PICTURES,) and ".." not in path.parts
 
 
 def _size(files: Sequence[Path]) -> tuple[int, bool]:
-    """The longest side at which all pictures are likely to fit, and whether they do without a loss."""
+    """Gives the longest side at which all pictures are likely to fit, and whether they fit without loss."""
     from PIL import Image
 
     sizes = []
@@ -120,13 +119,11 @@ def _size(files: Sequence[Path]) -> tuple[int, bool]:
     return PICTURE_SIDES[-1], False
 
 
-def data_uri(path: Path, side: int, lossless: bool) -> str:
-    """A picture as a data URI, no side longer than `side`."""
+def _webp(path: Path, side: int, lossless: bool) -> str:
+    """Reads a picture and makes a data URI of it, no side longer than `side`."""
     from PIL import Image
 
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "WEBP", lossless=lossless, quality=90, method=4)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    return data_uri(image, "webp", lossless=lossless, quality=90, method=4)

@@ -44,7 +44,7 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """What matplotlib draws is in our style; it warns of no letter that its font lacks, the page's font is another."""
+    """Sets matplotlib's style, and silences its warnings of letters that its font lacks: the page has its own."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
@@ -54,7 +54,7 @@ def _style() -> Iterator[None]:
 
 @_style()
 def distributions(rows: Sequence[tuple[int, Row, Sequence[float]]], label: str, dots: int = 200) -> str:
-    """How the values of each method are spread: density, quartiles, some of the values, the mean with its interval.
+    """Draws how the values of each method are spread: density, quartiles, values, the mean with its interval.
 
     A row is a colour, the mean of a method, and its values, of which at most `dots` are drawn one by one.
     """
@@ -96,7 +96,7 @@ def distributions(rows: Sequence[tuple[int, Row, Sequence[float]]], label: str, 
 
 @_style()
 def curves(lines: Sequence[tuple[int, Curve]], label: str, across: str, upwards: str) -> str:
-    """Means against a measured quantity, with bands of their intervals; a line is a colour and a curve."""
+    """Draws means against a measured quantity, with bands of their intervals; a line is a colour and a curve."""
     drawn = [(colour, curve.method, points) for colour, curve in lines if (points := _finite(curve)).size]
     if not drawn:
         return ""
@@ -121,7 +121,7 @@ def curves(lines: Sequence[tuple[int, Curve]], label: str, across: str, upwards:
 @functools.cache
 @_style()
 def key(colour: int) -> str:
-    """A method's line and marker, for a legend."""
+    """Draws a method's line and marker, for a legend."""
     figure = _figure(30, 12)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 30), ylim=(0, 12), frameon=False)
     axes.set_axis_off()
@@ -142,7 +142,7 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _axes(figure: Any, place: tuple[float, ...], across: tuple[float, float], upwards: tuple[float, float]) -> Any:
-    """Axes at a place (left, bottom, width, height) with round ticks and a grid, and no frame."""
+    """Makes axes at a place (left, bottom, width, height) with round ticks and a grid, and no frame."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     left, bottom, width, height = place
@@ -159,7 +159,7 @@ def _axes(figure: Any, place: tuple[float, ...], across: tuple[float, float], up
 
 
 def _marker(axes: Any, colour: int, x: float, y: float, edge: str = "", **options: Any) -> None:
-    """The marker of a method at a place, as a path: SVG's references to a marker would need ids."""
+    """Draws the marker of a method as a path: SVG's references to a marker would need ids."""
     from matplotlib.markers import MarkerStyle
     from matplotlib.patches import PathPatch
     from matplotlib.transforms import Affine2D
@@ -171,7 +171,7 @@ def _marker(axes: Any, colour: int, x: float, y: float, edge: str = "", **option
 
 
 def _options(row: int, group: str) -> dict[str, Any]:
-    """In which group of the SVG a thing is drawn, above the rows before; clipping would need an id."""
+    """Puts a thing into a group of the SVG, above the rows before, and does not clip it, which would need an id."""
     return {"gid": one_line(group), "zorder": 2 + row, "clip_on": False}
 
 
@@ -181,7 +181,7 @@ def _line(colour: int) -> dict[str, Any]:
 
 
 def _svg(figure: Any, attributes: str) -> str:
-    """A figure as an element of a page: no ids, and no styles, which the page's policy forbids."""
+    """Writes a figure as an element of a page, without ids, and without styles, which the page's policy forbids."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     root = ElementTree.fromstring(file.getvalue())
@@ -191,7 +191,7 @@ def _svg(figure: Any, attributes: str) -> str:
 
 
 def _cleaned(parent: ElementTree.Element) -> list[ElementTree.Element]:
-    """What is drawn, in groups by the ids that we chose, each of a class and perhaps a title: "strip c1|e4e: …"."""
+    """Keeps what is drawn, grouped by the ids that we chose: a class and perhaps a title, "strip c1|e4e: …"."""
     elements: list[ElementTree.Element] = []
     last = ""
     for element in parent:
@@ -217,7 +217,7 @@ def _cleaned(parent: ElementTree.Element) -> list[ElementTree.Element]:
 
 
 def _plain_attributes(element: ElementTree.Element) -> ElementTree.Element:
-    """Styles as attributes, with the page's font and colours, and numbers of one decimal."""
+    """Makes attributes of styles, with the page's font and colours, and rounds numbers to one decimal."""
     for rule in element.attrib.pop("style", "").split(";"):
         attribute, _, value = map(str.strip, rule.partition(":"))
         if attribute and attribute not in ("font", "font-family", "font-size"):
@@ -234,13 +234,13 @@ def _plain_attributes(element: ElementTree.Element) -> ElementTree.Element:
 
 
 def number(value: float) -> str:
-    """The label of a tick: as short as it can be."""
+    """Gives the label of a tick, as short as it can be."""
     text = f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}".replace("e-0", "e-")
     return text.replace("-", "−")
 
 
 def _place(colour: int) -> int:
-    """Of a dash pattern and a marker: methods that share a colour have others."""
+    """Gives the index of a dash pattern and a marker, which differ where methods share a colour."""
     return (colour + colour // COLOURS) % COLOURS
 
 
@@ -249,7 +249,7 @@ def _colour(colour: int) -> str:
 
 
 def _finite(curve: Curve) -> Array:
-    """Change, value and both ends of the interval of each point, from left to right: [points, 4]."""
+    """Gives change, value and both ends of the interval of each point, from left to right: [points, 4]."""
     low, high = (ends if len(ends) == len(curve.value) else curve.value for ends in (curve.low, curve.high))
     points = np.array([curve.change, curve.value, low, high], dtype=np.float64).T
     points = points[np.isfinite(points).all(axis=1)]
@@ -262,7 +262,7 @@ def _padded(low: float, high: float, share: float) -> tuple[float, float]:
 
 
 def _range(values: Array) -> tuple[float, float]:
-    """From the least to the most, unless few values would squeeze all others into a corner."""
+    """Gives the range of an axis: of all values, unless a few would squeeze all others into a corner."""
     least, most = float(values.min()), float(values.max())
     first, last = (float(q) for q in np.quantile(values, (0.01, 0.99)))
     if most - least > 2.5 * (last - first) > 0:
@@ -271,7 +271,7 @@ def _range(values: Array) -> tuple[float, float]:
 
 
 def _density(values: Array, least: float, most: float) -> tuple[Array, Array]:
-    """A Gaussian kernel's density: places, and heights up to 20; nothing where all values are the same."""
+    """Gives the places and heights, up to 20, of a Gaussian kernel's density; none where all values are equal."""
     from matplotlib.mlab import GaussianKDE
 
     if values.size < 3 or not 0 < values.var() < math.inf:

@@ -20,7 +20,7 @@ PAGE, MARKDOWN, JSON = "report.html", "report.md", "report.json"
 
 
 def write_report(folder: str | os.PathLike[str]) -> Path:
-    """Writes report.html, report.md and report.json beside what they are of; gives the page."""
+    """Writes report.html, report.md and report.json into the run's folder, and gives the page's path."""
     run = RunFolder(folder)
     report = Report.read(run)
     run._write(MARKDOWN, markdown(report))
@@ -90,7 +90,7 @@ def _ends(report: Report, condition: str, metric: Metric) -> Iterator[str]:
 
 
 def jsonable(report: Report) -> dict[str, Any]:
-    """All that the page shows, in full precision; a value that is no number is null."""
+    """Gives all that the page shows, in full precision; a value that is not finite is null."""
     ends: list[dict[str, Any]] = []
     for condition in report.conditions:
         for metric in report.metrics_of(condition):

@@ -60,7 +60,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows by the text of their first column, which `corner` names."""
+    """A table whose rows start with a text; `corner` is the title of that column."""
 
     columns: Sequence[Column]
     rows: Sequence[tuple[str, Sequence[Cell]]]
@@ -79,12 +79,12 @@ class Table:
         return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *body])
 
     def transposed(self) -> Table:
-        """The rows as columns."""
+        """Swaps rows and columns."""
         rows = [(c.heading, [cells[i] for _, cells in self.rows]) for i, c in enumerate(self.columns)]
         return Table([Column(name) for name, _ in self.rows], rows, self.title, "", self.note, self.condition)
 
     def terminal(self, intervals: bool = True) -> list[Text]:
-        """Lines in which nothing is cut; the best figures are bold."""
+        """Gives lines in which nothing is cut; the best figures are bold."""
         from rich.text import Text
 
         lines = [[Text(one_line(text)) for text in (self.corner, *(c.heading for c in self.columns))]]
@@ -102,7 +102,7 @@ class Table:
         return [Text("  ").join(line) for line in lines]
 
     def bar(self, column: int, cell: Cell) -> tuple[float, float, float] | None:
-        """Where an interval's ends and its mean are in the range of a column, from 3 to 97."""
+        """Places the ends of an interval and its mean on the range of their column, which goes from 3 to 97."""
         shown = [cells[column] for _, cells in self.rows]
         ends = [end for each in shown for end in (each.value, each.low, each.high)]
         finite = [end for end in ends if end is not None and math.isfinite(end)]
@@ -116,14 +116,14 @@ class Table:
 def text_table(
     head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = (), is_markdown: bool = False
 ) -> Table:
-    """A table of texts alone; `numbers` names the columns that are aligned right."""
+    """Makes a table of texts alone; `numbers` names the columns that are aligned right."""
     columns = [Column(title, numbers=title in numbers) for title in head[1:]]
     cells = [(first, [Cell(text) for text in rest]) for first, *rest in rows]
     return Table(columns, cells, corner=head[0], is_markdown=is_markdown)
 
 
 def figure_cell(row: Row | None, digits: int, photos: int = 0) -> Cell:
-    """A mean with as many decimals as are worth reading; `photos`: how many there are in all."""
+    """Makes a cell of a mean; `photos` is how many there are in all."""
     if row is None or row.mean is None or math.isnan(row.mean):
         return Cell()
     interval = ""

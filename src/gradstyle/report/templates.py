@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import io
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from a template of the package, such as "report/page.html.j2"."""
+    """Fills a template of the package, such as "report/page.html.j2"."""
     return str(_environment().get_template(template).render(**values))
 
 
@@ -28,12 +32,16 @@ def _environment() -> Any:
 
 
 def _text(name: str) -> str:
-    file = resources.files("gradstyle")
-    for part in name.split("/"):
-        file = file / part
-    return file.read_text("utf-8")
+    return resources.files("gradstyle").joinpath(*name.split("/")).read_text("utf-8")
 
 
 def _digest(text: str) -> str:
-    """How a page's policy names a style or a script."""
+    """Gives the name of a style or a script in a page's policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def data_uri(image: Image.Image, kind: str, **options: int) -> str:
+    """Gives a picture as text that a page holds."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -14,7 +14,7 @@ SPECIAL = re.compile(r"([\\`*_\[\]|~<>&])")
 
 
 def decimals(rows: Sequence[Row]) -> int:
-    """As many as an interval makes worth reading: one that counts in half of it, two where that is a 1 or 2."""
+    """Gives as many decimals as intervals make worth reading: half of one has one digit, two if it is a 1 or 2."""
     means = [abs(r.mean) for r in rows if r.mean is not None and 0 < abs(r.mean) < math.inf]
     least = 1e-6 * max(means, default=0.0)  # less is rounding
     widths = [r.high - r.low for r in rows if r.low is not None and r.high is not None]
@@ -47,17 +47,17 @@ def listed(names: Sequence[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """A text that Markdown shows as it stands, in one line."""
+    """Escapes a text, so that Markdown shows it as it stands, in one line."""
     return SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def one_line(text: str) -> str:
-    """A text without line breaks and control characters: names in files are chosen by whoever made the files."""
+    """Replaces line breaks and control characters, which names in other people's files may have."""
     return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))
 
 
 def flat(values: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, str | None]]:
-    """Names and texts; the name of a group has none, and what is nested deeper has a dotted name."""
+    """Gives names and texts; a group's name has no text, and what is nested deeper has a dotted name."""
     for name, value in values.items():
         if not isinstance(value, Mapping):
             yield (inside + name).strip(), text_of(value)
@@ -68,7 +68,7 @@ def flat(values: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, str
 
 
 def shown(value: Any) -> str:
-    """A value from the summary, in a table."""
+    """Writes a value of the summary for a table."""
     return f"{value:.3g}" if isinstance(value, float) else text_of(value)
 
 
@@ -79,7 +79,7 @@ def text_of(value: Any) -> str:
 
 
 def strict(value: Any) -> Any:
-    """JSON has no number for what is not finite."""
+    """Replaces numbers that are not finite by None, since JSON has none for them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
