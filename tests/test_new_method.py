@@ -72,7 +72,7 @@ from typer.testing import CliRunner
 import new_methods
 from gradstyle.bundles import Bundle
 from gradstyle.cli import app
-from gradstyle.report.report import KNOWN
+from gradstyle.report.content import KNOWN
 from gradstyle.studio.engine import Engine
 from gradstyle.training import recipe as recipes
 from gradstyle.training.launch import trainable

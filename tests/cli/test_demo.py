@@ -16,7 +16,7 @@ from gradstyle.edits import Edit
 from gradstyle.photos import open_photo
 from gradstyle.photos.portraits import ABOUT, astronaut
 from tests.support.bundles import bundle
-from tests.support.html import Tree
+from tests.support.pages import Tree
 
 
 @pytest.fixture(scope="module")

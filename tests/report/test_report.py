@@ -27,7 +27,7 @@ from gradstyle.report.report import write_report
 from gradstyle.report.texts import decimals, figure, probability
 from tests.support import example_run
 from tests.support.example_run import HOSTILE, KINDS, STRENGTH
-from tests.support.html import Tree
+from tests.support.pages import Tree
 
 LOADING = {"src", "href", "srcset", "action", "data", "poster", "xlink:href", "formaction", "background"}
 
