@@ -94,7 +94,7 @@ typed("train", "train", "tint", place / "data", "--out", place / "run", "--bundl
 typed("export", "train", "export", place / "run", "--out", place / "trained", "--force")
 images = [f"--set={stage}.loop.images=16" for stage in
           ("generator", "encoder", "gradstyle", "gradmove", "styleres", "sdic", "hfgi", "tint")]
-typed("chain", "train", "all", place / "data", "--out", place / "chain", "--minutes", 5, *few, *images,
+typed("chain", "train", "all", place / "data", "--out", place / "chain", "--minutes", 90, *few, *images,
       "--set", "tint.loop.batch=4")
 told["stages"] = json.loads((place / "chain" / "chain.json").read_text())["done"]
 trained = Bundle.load(place / "chain" / "bundle")
