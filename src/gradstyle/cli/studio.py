@@ -57,7 +57,8 @@ def studio(
     It works without a network, and only this machine can reach it unless --host says otherwise. Photos stay in memory
     and in a temporary folder, and are removed after --keep minutes and when it stops. /health says how it is.
     """
-    from ..studio.server import LOOPBACK, Limits, serve
+    from ..studio.limits import Limits
+    from ..studio.server import LOOPBACK, serve
 
     users = [_user(entry) for line in auth for entry in line.split()]
     limits = Limits(max_upload=max_upload << 20, queue=queue, keep=keep * 60, memory=memory << 20)

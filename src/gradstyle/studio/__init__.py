@@ -4,7 +4,9 @@
 """
 
 from .engine import Engine
-from .server import Limits, build, serve
-from .session import Session, Sessions
+from .limits import Limits
+from .server import build, serve
+from .session import Session
+from .visitors import Sessions
 
 __all__ = ["Engine", "Limits", "Session", "Sessions", "build", "serve"]

@@ -18,34 +18,15 @@ from ..bundles import Bundle
 from ..version import __version__
 from .disk import Disk
 from .engine import Engine
+from .limits import Limits
 from .memory import give_back, keep_few_pools
-from .session import Sessions
+from .visitors import Sessions
 
 if TYPE_CHECKING:
     import torch
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SWEEP_EVERY = 60.0  # seconds, at most
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a studio gives to its visitors."""
-
-    max_upload: int = 40 << 20  # bytes of a file
-    queue: int = 100  # calls that may wait
-    keep: float = 3600.0  # seconds for which files stay, and what an idle visitor did
-    sessions: int = 200
-    memory: int = 512 << 20  # bytes of photos, inversions and pictures that are kept to be quick
-    disk: int = 4 << 30  # bytes of uploads, opened photos and results
-    pixels: int = 60_000_000  # of photos that are worked on at once; for more, people wait in line
-
-    def __post_init__(self) -> None:
-        for name in ("max_upload", "queue", "sessions", "memory", "disk", "pixels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
-        if self.keep <= 0:
-            raise ValueError(f"keep must be above 0 seconds, got {self.keep!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +108,7 @@ def _app(
         raise ValueError(f'the studio needs Gradio: pip install "gradstyle[studio]" ({error})') from error
     from .entrance import Logins, Names
     from .guard import Guard
-    from .page import page
+    from .layout import page
     from .uploads import Uploads
 
     started = time.time()

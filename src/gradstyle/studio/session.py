@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import shlex
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +24,7 @@ from ..photos.faces import Face, find_faces
 from ..photos.portraits import ASTRONAUT
 from .engine import Engine
 from .pictures import SCREEN, THUMB, VIEW, plain_name, reduced, uri
+from .recipe import RECIPE_FORMAT, read_recipe
 
 V = TypeVar("V")
 Amounts = Mapping[str, float]
@@ -35,8 +34,6 @@ MOST_STEPS = 60  # that one can go back
 SHOWN_STEPS = 12
 ONE_MOVE = 1.0  # seconds: moves of the same slider that follow faster are one step
 LARGEST_AMOUNT = 1e9  # beyond what any slider says, and within what is a float
-LARGEST_RECIPE = 64 << 10  # bytes
-RECIPE_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -509,107 +506,6 @@ class Session:
 
     def _file_name(self) -> str:
         return f"{self.name}.png" if self._file is None else f"{self.name}{self._kind}"
-
-
-class Sessions:
-    """Visitors by the key that the server knows them by. Who is idle for long is forgotten.
-
-    A visitor is made by an upload. Anyone can come with any number of keys, so that those who only look around are
-    guests: where there are too many, one of them makes room, who did nothing yet if there is one. Of visitors none
-    makes room for another; when there are `most`, no more are taken.
-    """
-
-    def __init__(self, engine: Engine, folder: Path, keep: float = 3600.0, most: int = 200) -> None:
-        self.engine, self.folder, self.keep, self.most = engine, folder, keep, most
-        self._by_key: dict[str, Session] = {}
-        self._uploading: set[str] = set()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._by_key)
-
-    def get(self, key: str) -> Session:
-        """The session of who is here; of a stranger one that nobody keeps."""
-        session = self._by_key.get(key) or Session(self.engine, self.folder)
-        session.touch()
-        return session
-
-    def __getitem__(self, key: str) -> Session:
-        """The visitor's own session, a guest's if there is none."""
-        with self._lock:
-            session = self._of(key)
-            guests = [other for other in self._by_key if other != key and not self._is_visitor(other)]
-            guests.sort(key=lambda other: (len(self._by_key[other].steps) > 1, self._by_key[other].used))
-            surplus = [self._by_key.pop(other) for other in guests[: max(0, len(guests) + 1 - self.most)]]
-        for each in surplus:
-            each.close()
-        return session
-
-    @contextmanager
-    def uploading(self, key: str) -> Iterator[Session]:
-        """The session of who opens a photo of their own, if there is room for a visitor."""
-        with self._lock:
-            if sum(map(self._is_visitor, self._by_key.keys() - {key})) >= self.most:
-                raise ValueError(f"{self.most} people have photos here, and there is room for no more: try again later")
-            session = self._of(key)
-            self._uploading.add(key)
-        try:
-            yield session
-        finally:
-            self._uploading.discard(key)
-
-    def _is_visitor(self, key: str) -> bool:
-        return key in self._uploading or self._by_key[key].own
-
-    def _of(self, key: str) -> Session:
-        session = self._by_key.setdefault(key, Session(self.engine, self.folder))
-        session.touch()
-        return session
-
-    @property
-    def present(self) -> int:
-        """How many have not left."""
-        return sum(not session.resting for session in list(self._by_key.values()))
-
-    def rest(self, key: str) -> None:
-        """Who has left may come back, until they are forgotten."""
-        if (session := self._by_key.get(key)) is not None:
-            session.rest()
-
-    def close(self, key: str) -> None:
-        with self._lock:
-            session = self._by_key.pop(key, None)
-        if session is not None:
-            session.close()
-
-    def sweep(self, now: float | None = None) -> None:
-        """Forget those that have been idle for longer than `keep`."""
-        now = time.monotonic() if now is None else now
-        for key in [key for key, session in list(self._by_key.items()) if now - session.used > self.keep]:
-            self.close(key)
-
-    def close_all(self) -> None:
-        for key in list(self._by_key):
-            self.close(key)
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """A file of edits, which anyone may have written."""
-    wrong = f"{path.name} is no file of edits: save one in the studio"
-    if path.stat().st_size > LARGEST_RECIPE:
-        raise ValueError(wrong)
-    try:
-        recipe = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise ValueError(wrong) from None
-    kinds = {"gradstyle": int, "bundle": str, "generator": str, "method": str, "edits": dict}
-    if not isinstance(recipe, dict) or any(not isinstance(recipe.get(key), kind) for key, kind in kinds.items()):
-        raise ValueError(wrong)
-    if recipe["gradstyle"] != RECIPE_FORMAT:
-        raise ValueError(
-            f"{path.name} is of format {str(recipe['gradstyle'])[:80]}, this reads {RECIPE_FORMAT}: a newer GradStyle"
-        )
-    return {key: value[:200] if isinstance(value, str) else value for key, value in recipe.items()}
 
 
 def says(amounts: Amounts) -> str:
