@@ -29,7 +29,7 @@ def test_distributions_show_all_but_what_would_squeeze_them() -> None:
     assert "1 beyond the axis" in text and "<b>" not in text and "&lt;b&gt;" in text
     dots = [[path for path in paths(text, f"strip c{i}") if path.count("M") > 1] for i in (0, 1)]
     assert [[path.count("M") for path in each] for each in dots] == [[100], [2]]
-    places = [float(x) for x in re.findall(r"M ([\d.]+) ", dots[0][0])]
+    places = [float(x) for x in re.findall(r"M([\d.]+) ", dots[0][0])]
     assert places == sorted(places) and max(places) - min(places) > 200
     assert distributions([(0, Row("m", "", "", nan, nan, nan, 0), [])], "none") == ""
     one_value = distributions([(0, Row("m", "", "", 1.0, 1.0, 1.0, 2), [1.0, 1.0])], "one value")

@@ -223,8 +223,9 @@ def _plain_attributes(element: ElementTree.Element) -> ElementTree.Element:
         if attribute and attribute not in ("font", "font-family", "font-size"):
             element.set(attribute, f"var({STAND_INS[value]})" if value in STAND_INS else value)
     for attribute in {"d", "transform", "x", "y"} & set(element.attrib):
-        text = " ".join(element.attrib[attribute].split())
-        element.set(attribute, re.sub(r"-?\d+\.\d+", lambda digits: f"{float(digits[0]):.1f}", text))
+        text = re.sub(r"\s*([A-Zz\s])\s*", r"\1", element.attrib[attribute].strip())
+        text = re.sub(r"-?\d+\.\d+", lambda digits: f"{float(digits[0]):.1f}".removesuffix(".0"), text)
+        element.set(attribute, text)
     if element.get("transform", "").startswith("rotate(-0"):
         del element.attrib["transform"]
     return element
