@@ -103,9 +103,9 @@ def curves(lines: Sequence[tuple[int, Curve]], label: str, across: str, upwards:
     every = np.concatenate([points for _, _, points in drawn])
     figure = _figure(WIDTH, CURVE_HEIGHT)
     sides = _padded(every[:, 0].min(), every[:, 0].max(), 0.03), _padded(every[:, 2].min(), every[:, 3].max(), 0.06)
-    axes = _axes(figure, (46, 40, WIDTH - 58, CURVE_HEIGHT - 50), *sides)
-    figure.text((46 + WIDTH) / 2 / WIDTH, 6 / CURVE_HEIGHT, one_line(across), color=MUTED, ha="center")
-    figure.text(11 / WIDTH, 0.5, one_line(upwards), color=MUTED, ha="center", va="center", rotation=90)
+    axes = _axes(figure, (50, 40, WIDTH - 62, CURVE_HEIGHT - 50), *sides)
+    figure.text((50 + WIDTH) / 2 / WIDTH, 6 / CURVE_HEIGHT, one_line(across), color=MUTED, ha="center")
+    figure.text(9 / WIDTH, 0.5, one_line(upwards), color=MUTED, ha="center", va="center", rotation=90)
     for i, (colour, name, points) in enumerate(drawn):
         x, y, low, high = points.T
         kind = f"c{colour % COLOURS}"
