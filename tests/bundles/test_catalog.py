@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gradstyle.bundles import catalog
-from gradstyle.bundles.catalog import CATALOG, Published, find, names, pull
+from gradstyle.bundles.catalog import CATALOG, CatalogEntry, find, names, pull
 from gradstyle.bundles.download import _Source
 from gradstyle.bundles.http import DownloadError
 from gradstyle.files import cache_folder
@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "published-weights.md"
 
 
 @pytest.mark.parametrize("entry", CATALOG, ids=names())
-def test_entries_hold_together(entry: Published) -> None:
+def test_entries_hold_together(entry: CatalogEntry) -> None:
     source = _Source.of(entry.url)
     assert urlsplit(source.address).scheme == "https" and urlsplit(entry.source).scheme == "https"
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry.name)
@@ -83,8 +83,8 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture
-def entry(site: Site) -> Published:
-    return Published(
+def entry(site: Site) -> CatalogEntry:
+    return CatalogEntry(
         name="tiny",
         title="a tiny one",
         kind="generator",
@@ -100,7 +100,7 @@ def entry(site: Site) -> Published:
 
 def test_pull_keeps_files_at_home(
     site: Site,
-    entry: Published,
+    entry: CatalogEntry,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -113,14 +113,14 @@ def test_pull_keeps_files_at_home(
     assert pull(entry, folder=tmp_path / "here") == tmp_path / "here" / "tiny.pt"
 
 
-def test_pull_checks_what_the_entry_says(entry: Published, tmp_path: Path) -> None:
+def test_pull_checks_what_the_entry_says(entry: CatalogEntry, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"expected 3: another file \(tiny is from https://example.org/tiny\)"):
         pull(replace(entry, size=3), folder=tmp_path)
     with pytest.raises(DownloadError, match=f"has SHA-256 {SHA}"):
         pull(replace(entry, sha256="0" * 64), folder=tmp_path)
 
 
-def test_a_digest_of_ones_own_stands_in_for_the_entrys(entry: Published, tmp_path: Path) -> None:
+def test_a_digest_of_ones_own_stands_in_for_the_entrys(entry: CatalogEntry, tmp_path: Path) -> None:
     old = replace(entry, size=3, sha256="0" * 64)
     assert pull(old, folder=tmp_path, sha256=SHA).read_bytes() == BODY
     with pytest.raises(DownloadError, match="has SHA-256"):
@@ -128,7 +128,7 @@ def test_a_digest_of_ones_own_stands_in_for_the_entrys(entry: Published, tmp_pat
 
 
 def test_without_a_published_digest_the_first_download_is_the_measure(
-    site: Site, entry: Published, tmp_path: Path
+    site: Site, entry: CatalogEntry, tmp_path: Path
 ) -> None:
     entry, said = replace(entry, size=None, sha256=None), list[str]()
     file, pin = tmp_path / "tiny.pt", tmp_path / "tiny.pt.sha256"
@@ -161,13 +161,13 @@ def test_without_a_published_digest_the_first_download_is_the_measure(
         pull(entry, folder=tmp_path)
 
 
-def test_what_a_published_digest_covers_is_not_pinned(entry: Published, tmp_path: Path) -> None:
+def test_what_a_published_digest_covers_is_not_pinned(entry: CatalogEntry, tmp_path: Path) -> None:
     said: list[str] = []
     pull(entry, folder=tmp_path, tell=said.append)
     assert not said and [path.name for path in tmp_path.iterdir()] == ["tiny.pt"]
 
 
-def test_pull_unpacks_what_was_zipped(site: Site, entry: Published, tmp_path: Path) -> None:
+def test_pull_unpacks_what_was_zipped(site: Site, entry: CatalogEntry, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "made.zip", "w") as packed:
         packed.writestr("tiny.pth", BODY)
     zipped = (tmp_path / "made.zip").read_bytes()

@@ -23,7 +23,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gradstyle.bundles import Bundle, catalog, download
-from gradstyle.bundles.catalog import Published
+from gradstyle.bundles.catalog import CatalogEntry
 from gradstyle.bundles.sliders import Slider
 from gradstyle.cli import app
 from gradstyle.editor import Editor
@@ -427,7 +427,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     data = NVIDIA.read_bytes()
     with running() as site:
         site.serve(data)
-        entry = Published(
+        entry = CatalogEntry(
             name="tiny-faces",
             title="a tiny generator",
             kind="generator",
@@ -446,7 +446,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def offered(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    monkeypatch.setattr(catalog, "CATALOG", (Published(**{**vars(catalog.CATALOG[0]), **changes}),))
+    monkeypatch.setattr(catalog, "CATALOG", (CatalogEntry(**{**vars(catalog.CATALOG[0]), **changes}),))
 
 
 def test_a_pull_ends_as_an_installed_bundle(site: Site, home: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradstyle.directions.bench import Seen
+from gradstyle.directions.bench import Responses
 from gradstyle.directions.layers import choose_layers, on_layers, parse_layers
-from gradstyle.directions.report import Report, measure
+from gradstyle.directions.report import EditReport, measure
 from gradstyle.edits import Edit
 
 CODES = 20
@@ -28,13 +28,13 @@ class MadeUp:
     real: Callable[[float], float] | None = None
     unsteady: int = 0  # codes that fall between 1 and 1.5
 
-    def look(self, edit: Edit, amounts: list[float], attribute: str, independent: bool) -> Seen:
+    def look(self, edit: Edit, amounts: list[float], attribute: str, independent: bool) -> Responses:
         own = torch.tensor([[self.answer(a)] * CODES for a in amounts]) + torch.linspace(-1, 1, CODES)
         if self.unsteady:
             own[amounts.index(1.5), : self.unsteady] -= 1.0
         near = {name: torch.tensor([[-v] * CODES, [v] * CODES]) for name, v in self.others.items()}
         real = None if self.real is None else torch.tensor([[self.real(a)] * 5 for a in amounts])
-        return Seen(own, own[[amounts.index(-1.0), amounts.index(1.0)]], near, real)
+        return Responses(own, own[[amounts.index(-1.0), amounts.index(1.0)]], near, real)
 
     def strangeness(self, edits: list[Edit]) -> Tensor | None:
         if self.distance is None:
@@ -42,8 +42,8 @@ class MadeUp:
         return torch.tensor([[self.distance(float(edit.w[0, 0]))] * 5 for edit in edits])
 
 
-def told(bench: MadeUp, watched: tuple[str, ...] = (), **given: Any) -> Report:
-    report = Report("smile", "Smiling", False, "interfacegan", "teacher", "judge", True, **given)
+def told(bench: MadeUp, watched: tuple[str, ...] = (), **given: Any) -> EditReport:
+    report = EditReport("smile", "Smiling", False, "interfacegan", "teacher", "judge", True, **given)
     edit = Edit("smile", torch.ones(1, 2))
     return measure(bench, edit, report, list(watched))  # type: ignore[arg-type]
 
@@ -93,11 +93,11 @@ def test_an_edit_that_is_better_at_being_another_is_none() -> None:
 
 
 def test_a_reversed_edit_is_good_when_it_lowers() -> None:
-    report = Report("age", "Young", True, "interfacegan", "teacher", "judge", True)
+    report = EditReport("age", "Young", True, "interfacegan", "teacher", "judge", True)
     edit = Edit("age", torch.ones(1, 2))
     measure(MadeUp(lambda a: -a), edit, report, [])  # type: ignore[arg-type]
     assert report.moved == pytest.approx(1) and report.taught == pytest.approx(1) and not report.reasons
-    wrong = Report("age", "Young", True, "interfacegan", "teacher", "judge", True)
+    wrong = EditReport("age", "Young", True, "interfacegan", "teacher", "judge", True)
     assert measure(MadeUp(), edit, wrong, []).reasons  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gradstyle.bundles import Bundle
-from gradstyle.directions import Found, FunctionScorer, find, measure_edits
+from gradstyle.directions import FoundEdits, FunctionScorer, find, measure_edits
 from gradstyle.directions import bench as benches
 from gradstyle.directions.find import Wish, wishes
 from gradstyle.directions.layers import layer_effects
@@ -40,11 +40,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(bundle: Bundle, cache: Path) -> Found:
+def found(bundle: Bundle, cache: Path) -> FoundEdits:
     return find(bundle, WANTED, measured.TEACHER, measured.JUDGE, 600, 3, codes=16, cache=cache)
 
 
-def test_edits_do_what_they_say_by_one_standard_deviation(bundle: Bundle, found: Found) -> None:
+def test_edits_do_what_they_say_by_one_standard_deviation(bundle: Bundle, found: FoundEdits) -> None:
     assert list(found.edits) == list(found.sliders) == list(found.reports) == ["light", "blue"]
     generator, fresh = bundle.generator(), bundle.generator().sample(24, 0.7, 99)
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_edits_do_what_they_say_by_one_standard_deviation(bundle: Bundle, found:
             assert report["moved"] == pytest.approx(moved, abs=0.3)
 
 
-def test_the_same_seed_gives_the_same_edits(bundle: Bundle, found: Found, cache: Path) -> None:
+def test_the_same_seed_gives_the_same_edits(bundle: Bundle, found: FoundEdits, cache: Path) -> None:
     again = find(bundle, WANTED, measured.TEACHER, None, 600, 3, codes=4, layers=(0, 7), cache=cache)
     whole = found.edits["light"].w
     mine = again.edits["light"].w
@@ -92,7 +92,7 @@ def test_what_nothing_shows_is_not_found_in_it(bundle: Bundle) -> None:
     assert nothing.sliders == {} and nothing.reports["luck"]["reasons"]
 
 
-def test_found_edits_and_their_table_survive_the_disk(bundle: Bundle, found: Found, tmp_path: Path) -> None:
+def test_found_edits_and_their_table_survive_the_disk(bundle: Bundle, found: FoundEdits, tmp_path: Path) -> None:
     into = measured.bundle()
     found.put(into)
     read = Bundle.load(into.save(tmp_path / "toy"))
@@ -106,7 +106,7 @@ def test_found_edits_and_their_table_survive_the_disk(bundle: Bundle, found: Fou
         markdown(bundle)
 
 
-def test_an_edit_of_any_origin_can_be_measured(found: Found, cache: Path) -> None:
+def test_an_edit_of_any_origin_can_be_measured(found: FoundEdits, cache: Path) -> None:
     into = measured.bundle()
     backwards = replace(-7 * found.edits["light"], name="x")  # turned around, and of another length
     into.put_edits({"x": backwards})
@@ -120,7 +120,7 @@ def test_an_edit_of_any_origin_can_be_measured(found: Found, cache: Path) -> Non
 
 def test_effects_are_measured_code_by_code(bundle: Bundle) -> None:
     generator = bundle.generator()
-    bench = benches.Bench(generator, measured.TEACHER, dict.fromkeys(measured.NAMES, 0.1), codes=6)
+    bench = benches.EditBench(generator, measured.TEACHER, dict.fromkeys(measured.NAMES, 0.1), codes=6)
     way = torch.randn(32, generator=torch.Generator().manual_seed(0))
     own, others = layer_effects(bench, way, "Bright", bench.codes)
     assert own.shape == (8,) and others.shape == (8, 2)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from gradstyle.studio import Engine, Session
-from gradstyle.studio.export import FRAMES, SIDES, Outcome, report, write_batch, write_sweep
+from gradstyle.studio.export import FRAMES, SIDES, PhotoOutcome, report, write_batch, write_sweep
 from tests.support.studios import a_photo
 
 
@@ -83,7 +83,9 @@ def test_a_batch_that_is_stopped_keeps_what_is_done(engine: Engine, tmp_path: Pa
 
 
 def test_no_cell_of_the_list_is_a_formula() -> None:
-    lines = report([Outcome("@x", "r.png"), Outcome("ok", "", "-1 is wrong"), Outcome("y", "y.png", "", "=1")])
+    lines = report(
+        [PhotoOutcome("@x", "r.png"), PhotoOutcome("ok", "", "-1 is wrong"), PhotoOutcome("y", "y.png", "", "=1")]
+    )
     assert lines.splitlines() == ["photo,result,error,remark", "'@x,r.png,,", "ok,,'-1 is wrong,", "y,y.png,,'=1"]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..bundles import Bundle
-    from ..directions import Found
+    from ..directions import FoundEdits
     from ..edits import Edit
 
 app = typer.Typer(help="Find edits, measure what they do, name them, keep them.", no_args_is_help=True)
@@ -322,7 +322,7 @@ def from_photos(
     """
     from ..bundles import Slider
     from ..directions.examples import RANGE, codes_of, from_examples
-    from ..directions.find import Found
+    from ..directions.find import FoundEdits
     from ..editor import load
 
     opened, target = _open(bundle, out, force, [called])
@@ -343,7 +343,7 @@ def from_photos(
     report = {"source": "photos", **reliability.to_json()}
     about = f"{reliability.with_it} photos with it, {reliability.without} without"
     sliders = {} if reliability.reasons else {called: Slider(-RANGE, RANGE, "", about, report)}
-    Found({called: edit}, sliders, {called: report}).put(opened)
+    FoundEdits({called: edit}, sliders, {called: report}).put(opened)
     _save(opened, target)
     say(
         f"{called}: from {about}; half of them give the same direction to a cosine of {reliability.halves:.2f}, "
@@ -496,7 +496,7 @@ def _save(bundle: Bundle, target: Path) -> None:
     bundle.save(target, overwrite=True)
 
 
-def _keep(bundle: Bundle, found: Found, target: Path) -> None:
+def _keep(bundle: Bundle, found: FoundEdits, target: Path) -> None:
     found.put(bundle)
     _save(bundle, target)
     for each, told in found.reports.items():

@@ -81,7 +81,7 @@ NETWORKS = {  # what can be trained beside methods: in words, and its inputs
 HALF_LIFE = 20.0  # seconds, of what the shown speed is the mean of
 
 
-class Line:
+class ProgressLine:
     """A progress line on a terminal; elsewhere a line every half minute."""
 
     def __init__(self, interval: float = 30.0) -> None:
@@ -90,7 +90,7 @@ class Line:
         self.last: Progress | None = None
         self.status: Any = None
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> ProgressLine:
         if console.is_terminal:
             self.status = console.status("starting")
             self.status.start()
@@ -185,7 +185,7 @@ def train(
     request = Request(
         kind, data, out, recipe, changes or (), inputs, resume=resume, cache=cache, device=device, split=rows
     )
-    with Line() as line:
+    with ProgressLine() as line:
         outcome = begin(request, Budget(minutes, images), line)
         ended = "the run is done" if outcome.done else "go on with --resume"
         line.say(f"{outcome.progress.images:,} images seen; {ended}")
@@ -272,7 +272,7 @@ def everything(
     if split:
         overrides.append("data.split=" + json.dumps(Split.parse(split).named, ensure_ascii=False))
     weights, table = _weights(start) if start else None, _table(labels) if labels else None
-    with Line() as line:
+    with ProgressLine() as line:
         done = chain.run(out, line, data, recipe, minutes, piece, table, weights, overrides, cache, device)
         line.say("all is trained" if done else "call again to go on")
 

@@ -3,12 +3,12 @@
 from .components import ganspace, sefa
 from .examples import from_examples
 from .files import load_edit, save_edit
-from .find import Found, find, measure_edits
+from .find import FoundEdits, find, measure_edits
 from .samples import Samples, score_samples
 from .scorers import FunctionScorer, JudgeScorer, Labels, PoseScorer
 
 __all__ = [
-    "Found",
+    "FoundEdits",
     "FunctionScorer",
     "JudgeScorer",
     "Labels",

@@ -23,7 +23,7 @@ DATA = 768  # pictures that say what one standard deviation is, for what has not
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Responses:
     """What was seen of an edit, in standard deviations of the data."""
 
     own: Tensor  # [amounts, codes]: the attribute itself, as the judge sees it
@@ -32,7 +32,7 @@ class Seen:
     real: Tensor | None  # [amounts, some of the codes], the discriminator's score
 
 
-class Bench:
+class EditBench:
     """Edits codes, makes their pictures and has them looked at."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Bench:
         return float((there - back).nanmean()) / 2
 
     @torch.inference_mode()
-    def look(self, edit: Edit, amounts: Sequence[float], attribute: str, independent: bool) -> Seen:
+    def look(self, edit: Edit, amounts: Sequence[float], attribute: str, independent: bool) -> Responses:
         """Amounts −1 and 1 are looked at by everyone, the others only by who judges the attribute."""
         eye = self.judge if independent and self.judge is not None else only_for(self.scorer, attribute)
         own, real, near = [], [], []
@@ -108,7 +108,7 @@ class Bench:
             if self.discriminator is not None:
                 real.append(self.discriminator(images[:FACES]).flatten().float().cpu() / self.real_spread)
         (taught_back, back), (taught_there, there) = near
-        return Seen(
+        return Responses(
             torch.stack(own),
             torch.stack([taught_back[attribute], taught_there[attribute]]),
             {name: torch.stack([back[name], there[name]]) for name in back if name != attribute},
@@ -129,7 +129,7 @@ class Bench:
 
 def bench_of(
     bundle: Bundle, scorer: Scorer, spread: dict[str, float], judge: Scorer | None, seed: int, device: Any, codes: int
-) -> Bench:
+) -> EditBench:
     """With the bundle's own discriminator, if it has one, and dlib's vectors, if they are installed and faces found."""
     generator = bundle.generator(device=device)
     discriminator = bundle.discriminator(device=device) if "discriminator" in bundle else None
@@ -138,4 +138,4 @@ def bench_of(
         frame = FaceFrame.of(generator)
     except ValueError:
         frame = None
-    return Bench(generator, scorer, spread, judge, frame, discriminator, seed, codes)
+    return EditBench(generator, scorer, spread, judge, frame, discriminator, seed, codes)

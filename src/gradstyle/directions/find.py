@@ -17,11 +17,11 @@ from ..metrics.pose import POSE
 from ..progress import Progress
 from ..stylegan2 import Generator
 from . import bench as benches
-from .bench import Bench, bench_of
+from .bench import EditBench, bench_of
 from .boundary import SHARE, boundary, choose_given, conditioned, gains
 from .footprint import footprint_of
 from .layers import KEPT, choose_layers, layer_effects, on_layers
-from .report import Report, Thresholds, measure
+from .report import EditReport, Thresholds, measure
 from .samples import SAMPLES, Samples, score_samples
 from .scorers import Labels, Scorer, Scoring, as_scorer, with_pose
 
@@ -30,7 +30,7 @@ TRIES = 3  # of the unit's length, each nearer
 FURTHEST_UNIT = 4.0  # standard deviations of the codes along the direction: no amount 1 is as far
 
 
-class Found(NamedTuple):
+class FoundEdits(NamedTuple):
     """Edits by name; sliders of those that are good enough; a report of each."""
 
     edits: dict[str, Edit]
@@ -91,7 +91,7 @@ def find(
     limits: Thresholds | None = None,
     cache: Path | None = None,
     device: torch.device | str = "cpu",
-) -> Found:
+) -> FoundEdits:
     """Directions of InterfaceGAN for some attributes, as edits whose amounts mean something.
 
     `scorer` teaches: a judge's file, a table of labels, a function; yaw and pitch need none. `judge` is another
@@ -110,7 +110,7 @@ def find(
     if eye is not None:
         spread = drawn.spread if eye is teacher else {}
         bench = bench_of(bundle, eye, spread, looking, seed, device, codes or benches.CODES)
-    found = Found({}, {}, {})
+    found = FoundEdits({}, {}, {})
     for number, wish in enumerate(asked):
         if meter is not None:
             meter(f"measuring {wish.name}", number, len(asked))
@@ -145,11 +145,11 @@ def find(
 
 
 def settle(
-    bench: Bench | None,
+    bench: EditBench | None,
     count: int,
     drawn: Samples,
     direction: Tensor,
-    report: Report,
+    report: EditReport,
     watched: list[str],
     layers: tuple[int, int] | None = None,
     kept: float = KEPT,
@@ -190,7 +190,7 @@ def measure_edits(
     limits: Thresholds | None = None,
     cache: Path | None = None,
     device: torch.device | str = "cpu",
-) -> Found:
+) -> FoundEdits:
     """Give a unit, a report and a slider to edits that the bundle has: published ones, components, edits of words.
 
     An edit that moves its attribute down is turned around. Which codes it moves stays as it is.
@@ -205,7 +205,7 @@ def measure_edits(
         raise ValueError("a table of labels says nothing about edited pictures: give a teacher's file or a function")
     drawn = score_samples(generator, teacher, samples, seed, 1.0, cache, meter)
     bench = bench_of(bundle, teacher, drawn.spread, looking, seed, device, codes or benches.CODES)
-    found = Found({}, {}, {})
+    found = FoundEdits({}, {}, {})
     for number, wish in enumerate(asked):
         if meter is not None:
             meter(f"measuring {wish.name}", number, len(asked))
@@ -241,7 +241,9 @@ def _small(edit: Edit, drawn: Samples) -> float:
     return float(((drawn.w - drawn.w.mean(dim=0)) @ way).std()) / length
 
 
-def _measured(bench: Bench, edit: Edit, report: Report, watched: list[str], limits: Thresholds | None) -> Slider | None:
+def _measured(
+    bench: EditBench, edit: Edit, report: EditReport, watched: list[str], limits: Thresholds | None
+) -> Slider | None:
     measure(bench, edit, report, watched, limits)
     if report.reasons:
         return None
@@ -249,7 +251,7 @@ def _measured(bench: Bench, edit: Edit, report: Report, watched: list[str], limi
     return Slider(report.low, report.high, group_of(report.attribute), about, report.to_json())
 
 
-def calibrate(bench: Bench, edit: Edit, report: Report, sign: float, along: float) -> float:
+def calibrate(bench: EditBench, edit: Edit, report: EditReport, sign: float, along: float) -> float:
     """How long amount 1 is, so that it moves the attribute by one standard deviation, as the scorer sees it."""
     unit = along
     for _ in range(TRIES):
@@ -292,12 +294,12 @@ def _eyes(
 
 def _report(
     wish: Wish, source: str, teacher: Scorer | Labels, looking: Scorer | None, samples: int, seed: int
-) -> Report:
+) -> EditReport:
     """Who found it, who says what it does, and whether that is someone else."""
     known = looking is not None and wish.attribute in looking.attributes
     judge = looking.title if looking is not None and known else teacher.title
     independent = looking is not None and known and looking.identity != teacher.identity
-    return Report(
+    return EditReport(
         wish.name, wish.attribute, wish.reverse, source, teacher.title, judge, independent, samples=samples, seed=seed
     )
 

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from ..edits import Edit
 from ..stylegan2 import Codes
-from .bench import Bench
+from .bench import EditBench
 
 KEPT = 0.8  # of the effect of the best run of codes; for the rest of it, less goes along
 
 
-def layer_effects(bench: Bench, direction: Tensor, attribute: str, codes: Codes) -> tuple[Tensor, Tensor]:
+def layer_effects(bench: EditBench, direction: Tensor, attribute: str, codes: Codes) -> tuple[Tensor, Tensor]:
     """How the attribute [codes] and all others [codes, attributes] move when one code alone is moved by
     `direction`, in standard deviations: half the difference between there and as far back."""
     count = bench.generator.config.codes

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..edits import Edit
 from ..metrics.face_frame import SAME_PERSON
-from .bench import Bench
+from .bench import EditBench
 
 LIMIT, STEP = 3.0, 0.5  # how far edits are tried, and in what steps
 EACH_SIDE = 1.0  # a slider reaches at least so far on one side
@@ -36,7 +36,7 @@ class Thresholds:
 
 
 @dataclass
-class Report:
+class EditReport:
     """How an edit was found and what it does. Movements are in standard deviations of the data."""
 
     name: str
@@ -68,7 +68,9 @@ class Report:
         return {key: _rounded(value) for key, value in vars(self).items()}
 
 
-def measure(bench: Bench, edit: Edit, report: Report, watched: list[str], limits: Thresholds | None = None) -> Report:
+def measure(
+    bench: EditBench, edit: Edit, report: EditReport, watched: list[str], limits: Thresholds | None = None
+) -> EditReport:
     """Fill in what amounts of an edit do, its range, and what speaks against a slider.
 
     `watched` are attributes of other edits: no edit is good that is better at being another one.
@@ -101,7 +103,7 @@ def measure(bench: Bench, edit: Edit, report: Report, watched: list[str], limits
 
 
 def _plausible(
-    report: Report, amounts: list[float], curve: Tensor, zero: int, limits: Thresholds
+    report: EditReport, amounts: list[float], curve: Tensor, zero: int, limits: Thresholds
 ) -> tuple[int, int, dict[str, str]]:
     """How far each side goes before something is lost, and what is lost there."""
     real = {point[0]: point[1] for point in report.realism}
@@ -149,7 +151,7 @@ def _monotonic(own: Tensor, low: int, high: int, zero: int, needed: float) -> tu
     return first, last, share(first, last) if last > first else share(low, high)
 
 
-def _reasons(report: Report, watched: list[str], why: dict[str, str], limits: Thresholds) -> list[str]:
+def _reasons(report: EditReport, watched: list[str], why: dict[str, str], limits: Thresholds) -> list[str]:
     reasons = []
     if report.accuracy is not None and report.accuracy < limits.accuracy:
         reasons.append(f"codes with and without it are hardly told apart: {report.accuracy:.0%} of those held out")

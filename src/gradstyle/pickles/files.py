@@ -13,7 +13,7 @@ from .errors import PublishedFileError, Refused
 from .mapped_bytes import Span
 from .pickle_types import Storage, checked_count, native
 from .plain_values import Tree, plain
-from .unpickle import Budget, Unpickler, load_stream, named_storage
+from .unpickle import ReadLimit, Unpickler, load_stream, named_storage
 
 MAX_SAFETENSORS_HEADER = 16 << 20
 NOT_CHECKPOINTS = {
@@ -50,11 +50,11 @@ def _read(path: Path) -> Tree:
     span = Span.of_file(path)
     head = span.read(0, min(32, len(span)))
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _read_archive(Archive(span), Budget.of(span))
+        return _read_archive(Archive(span), ReadLimit.of(span))
     if head.startswith(b"\x93NUMPY"):
-        return _read_npy(span, Budget.of(span))
+        return _read_npy(span, ReadLimit.of(span))
     if head.startswith(b"\x80"):
-        budget = Budget.of(span)
+        budget = ReadLimit.of(span)
         return plain(load_stream(span, budget), budget)
     if head[8:9] == b"{":
         return _read_safetensors(path, span)
@@ -64,7 +64,7 @@ def _read(path: Path) -> Tree:
     raise Refused(f"it starts with {head[:8]!r}, which is no checkpoint format that is read here")
 
 
-def _read_archive(archive: Archive, budget: Budget) -> Tree:
+def _read_archive(archive: Archive, budget: ReadLimit) -> Tree:
     pickles = [name for name in archive.entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     arrays = [name for name in archive.entries if name.endswith(".npy")]
     if len(pickles) == 1:
@@ -74,7 +74,7 @@ def _read_archive(archive: Archive, budget: Budget) -> Tree:
     raise Refused("it is a zip archive, but neither a torch checkpoint nor an .npz of arrays: unpack it")
 
 
-def _read_torch(archive: Archive, folder: str, budget: Budget) -> Tree:
+def _read_torch(archive: Archive, folder: str, budget: ReadLimit) -> Tree:
     if f"{folder}constants.pkl" in archive:
         raise Refused("it is a TorchScript program: save its state_dict instead")
     if f"{folder}byteorder" in archive and archive.read(f"{folder}byteorder").read(0, 6) != b"little":
@@ -95,7 +95,7 @@ def _read_torch(archive: Archive, folder: str, budget: Budget) -> Tree:
     return plain(Unpickler(pickle, budget, persistent).load(), budget)
 
 
-def _read_npy(span: Span, budget: Budget) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+def _read_npy(span: Span, budget: ReadLimit) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
     head = io.BytesIO(span.read(0, min(len(span), 1 << 16)))
     try:
         version = np.lib.format.read_magic(head)

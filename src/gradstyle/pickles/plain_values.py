@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from .errors import Refused
 from .mapped_bytes import Span
 from .pickle_types import Global, NumpyArray, NumpyType, Record, Storage, StoredTensor
-from .unpickle import Budget
+from .unpickle import ReadLimit
 
 MAX_DEPTH = 64
 MAX_VALUES = 2_000_000  # counted as often as they are referred to
@@ -17,14 +17,14 @@ MAX_BYTES = 1 << 20
 Tree: TypeAlias = Any
 
 
-def plain(tree: object, budget: Budget) -> Tree:
+def plain(tree: object, budget: ReadLimit) -> Tree:
     """Builds the tensors and arrays. What is shared stays shared; what holds itself, or would be endless to walk
     because it refers to the same part over and over, is refused."""
     return _Plain(budget).value(tree, 0)[0]
 
 
 class _Plain:
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: ReadLimit) -> None:
         self.budget = budget
         self.done: dict[int, tuple[Tree, int]] = {}
         self.within: set[int] = set()

@@ -34,14 +34,14 @@ Persistent = Callable[[object], Any]
 
 
 @dataclass
-class Budget:
+class ReadLimit:
     """What one file may cost, pickles inside its pickles included."""
 
     copied: int
     opcodes: int = MAX_OPCODES
 
     @classmethod
-    def of(cls, span: Span) -> Budget:
+    def of(cls, span: Span) -> ReadLimit:
         return cls(2 * len(span) + MAX_COPIED)
 
     def spend(self, size: int) -> None:
@@ -51,7 +51,7 @@ class Budget:
 
 
 class Unpickler:
-    def __init__(self, span: Span, budget: Budget, persistent: Persistent | None, depth: int = 0) -> None:
+    def __init__(self, span: Span, budget: ReadLimit, persistent: Persistent | None, depth: int = 0) -> None:
         self.span, self.budget, self.persistent, self.depth = span, budget, persistent, depth
         self.at = 0
         self.stack: list[Any] = []
@@ -292,7 +292,7 @@ ACTIONS: dict[int, Callable[[Unpickler], None]] = {
 }
 
 
-def load_stream(span: Span, budget: Budget, depth: int = 0) -> Any:
+def load_stream(span: Span, budget: ReadLimit, depth: int = 0) -> Any:
     """A bare pickle, or torch's legacy format: magic number, version, machine, object, storage keys, storages."""
     storages: dict[str, Storage] = {}
 

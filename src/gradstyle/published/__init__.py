@@ -2,6 +2,6 @@
 
 from ..pickles.errors import PublishedFileError
 from ..pickles.files import read_file
-from .checkpoints import Published, open_published
+from .checkpoints import Checkpoint, open_published
 
-__all__ = ["Published", "PublishedFileError", "open_published", "read_file"]
+__all__ = ["Checkpoint", "PublishedFileError", "open_published", "read_file"]

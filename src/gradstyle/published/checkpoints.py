@@ -31,7 +31,7 @@ Parts = dict[str, tuple[Any, dict[str, Tensor]]]
 
 
 @dataclass
-class Published:
+class Checkpoint:
     """What a file gave: parts of a bundle, directions, or a network for losses and metrics."""
 
     what: str
@@ -41,7 +41,7 @@ class Published:
     notes: list[str] = field(default_factory=list)
 
 
-def open_published(path: Path) -> Published:
+def open_published(path: Path) -> Checkpoint:
     """Read a checkpoint of StyleGAN2, e4e, HFGI, SDIC or StyleRes, a face network, or a file of directions."""
     tree = read_file(path)
     for recognise in (_nvidia_pickle, _styleres, _encoder_decoder, _rosinality, _flat, _face, _directions):
@@ -70,11 +70,11 @@ _LOOKS = {
 # ---- StyleGAN2-ADA
 
 
-def _nvidia_pickle(tree: Any, stem: str) -> Published | None:
+def _nvidia_pickle(tree: Any, stem: str) -> Checkpoint | None:
     if not isinstance(tree, dict) or not any(isinstance(tree.get(key), Record) for key in ("G_ema", "G", "D")):
         return None
     source = tree.get("G_ema") or tree.get("G")
-    found = Published("a StyleGAN2-ADA network pickle")
+    found = Checkpoint("a StyleGAN2-ADA network pickle")
     if isinstance(source, Record):
         for key, wanted in (("c_dim", 0), ("img_channels", 3)):
             if source.state.get(key, wanted) != wanted:
@@ -121,10 +121,10 @@ def _nvidia_discriminator(
 # ---- the PyTorch naming
 
 
-def _rosinality(tree: Any, stem: str) -> Published | None:
+def _rosinality(tree: Any, stem: str) -> Checkpoint | None:
     if not isinstance(tree, dict) or not isinstance(tree.get("g_ema"), dict):
         return None
-    found = Published("a StyleGAN2 checkpoint")
+    found = Checkpoint("a StyleGAN2 checkpoint")
     found.parts["generator"] = _rosinality_generator(_weights(tree["g_ema"]), tree.get("latent_avg"), found.notes)
     if isinstance(tree.get("d"), dict):
         found.parts["discriminator"] = _rosinality_discriminator(_weights(tree["d"]))
@@ -195,13 +195,13 @@ def _encoder(state: Section, latent_avg: Any, codes: int | None = None) -> tuple
     return config, names.take(_empty(Encoder, config), given, names.e4e(config.units))
 
 
-def _encoder_decoder(tree: Any, stem: str) -> Published | None:
+def _encoder_decoder(tree: Any, stem: str) -> Checkpoint | None:
     state = tree.get("state_dict") if isinstance(tree, dict) else None
     if not isinstance(state, dict) or not any(str(key).startswith("decoder.") for key in state):
         return None
     sections = _sections(_weights(state))
     latent_avg = tree.get("latent_avg", state.get("latent_avg"))
-    found = Published("an e4e checkpoint")
+    found = Checkpoint("an e4e checkpoint")
     found.parts["generator"] = _rosinality_generator(sections["decoder"], latent_avg, found.notes)
     if "encoder" in sections:
         codes = found.parts["generator"][0].codes
@@ -215,10 +215,10 @@ def _encoder_decoder(tree: Any, stem: str) -> Published | None:
     return found
 
 
-def _styleres(tree: Any, stem: str) -> Published | None:
+def _styleres(tree: Any, stem: str) -> Checkpoint | None:
     if not isinstance(tree, dict) or not isinstance(tree.get("generator_smooth"), dict):
         return None
-    found = Published("a StyleRes checkpoint")
+    found = Checkpoint("a StyleRes checkpoint")
     state = _weights(tree["generator_smooth"])
     plain = {key: value for key, value in state.items() if ".modify_feature_" not in key}
     found.parts["generator"] = _nvidia_generator(plain, 256.0)
@@ -232,7 +232,7 @@ def _styleres(tree: Any, stem: str) -> Published | None:
     return found
 
 
-def _add(found: Published, name: str, convert: Callable[..., Any], sections: Mapping[str, Section]) -> None:
+def _add(found: Checkpoint, name: str, convert: Callable[..., Any], sections: Mapping[str, Section]) -> None:
     config, state, notes = convert(sections)
     found.parts[name] = (config, state)
     found.notes += notes
@@ -242,12 +242,12 @@ def _add(found: Published, name: str, convert: Callable[..., Any], sections: Map
 # ---- bare weights
 
 
-def _flat(tree: Any, stem: str) -> Published | None:
+def _flat(tree: Any, stem: str) -> Checkpoint | None:
     state = _tensors(tree)
     if state is None:
         return None
     sections = _sections(state)
-    found = Published("bare weights")
+    found = Checkpoint("bare weights")
     if "G_ema" in sections or "synthesis.b4.const" in state:
         found.parts["generator"] = _nvidia_generator(sections.get("G_ema", state), 256.0)
         found.notes.append("the file does not say at what its activations are clamped; 256, the usual, is assumed")
@@ -262,7 +262,7 @@ def _flat(tree: Any, stem: str) -> Published | None:
     return found if found.parts else None
 
 
-def _face(tree: Any, stem: str) -> Published | None:
+def _face(tree: Any, stem: str) -> Checkpoint | None:
     state = _tensors(tree)
     if state is None or "input_layer.0.weight" not in state or "output_layer.3.weight" not in state:
         return None
@@ -281,16 +281,16 @@ def _face(tree: Any, stem: str) -> Published | None:
         return f"output_layer.{ {'norm': 0, 'linear': 3, 'norm_out': 4}[module] }.{which}"
 
     network.load_state_dict(names.take(network, state, rename), assign=True)
-    return Published(f"a face network, IR{'-SE' if squeeze else ''} of {count} units", network=network)
+    return Checkpoint(f"a face network, IR{'-SE' if squeeze else ''} of {count} units", network=network)
 
 
 # ---- directions
 
 
-def _directions(tree: Any, stem: str) -> Published | None:
+def _directions(tree: Any, stem: str) -> Checkpoint | None:
     array = _array(tree)
     if array is not None and array.squeeze().ndim == 1 and 32 <= array.numel() <= 1024:
-        return Published("an InterfaceGAN boundary", edits={stem: _edit(stem, array.reshape(1, -1))})
+        return Checkpoint("an InterfaceGAN boundary", edits={stem: _edit(stem, array.reshape(1, -1))})
     if isinstance(tree, dict):
         for key in ("lat_comp", "comp"):
             components = _array(tree.get(key))
@@ -299,11 +299,11 @@ def _directions(tree: Any, stem: str) -> Published | None:
                     raise ValueError(f"its {key} is {list(components.shape)}, not 1 to {MOST_COMPONENTS} components")
                 rows = components.reshape(len(components), -1)
                 edits = {f"{stem}-{i}": _edit(f"{stem}-{i}", row.reshape(1, -1)) for i, row in enumerate(rows)}
-                return Published(f"a GANSpace file of {len(rows)} components", edits=edits)
+                return Checkpoint(f"a GANSpace file of {len(rows)} components", edits=edits)
         vectors = {str(key): _array(value) for key, value in tree.items()}
         if vectors and all(value is not None and value.shape[-1] in (256, 512) for value in vectors.values()):
             edits = {key: _edit(key, v.reshape(-1, v.shape[-1])) for key, v in vectors.items() if v is not None}
-            return Published(f"{len(edits)} directions", edits=edits)
+            return Checkpoint(f"{len(edits)} directions", edits=edits)
     return None
 
 

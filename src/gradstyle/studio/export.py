@@ -67,7 +67,7 @@ def _write_mp4(frames: Sequence[Photo], to: Path, times: int = 3) -> None:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PhotoOutcome:
     """What became of one photo of a batch."""
 
     name: str
@@ -86,9 +86,9 @@ def write_batch(
     to: Path,
     progress: Progress = lambda done, of, name: True,
     room: Room = lambda size: nullcontext(),
-) -> list[Outcome]:
+) -> list[PhotoOutcome]:
     """The same edits on many photos, as one ZIP with a list of what became of each. One that fails stops no other."""
-    outcomes: list[Outcome] = []
+    outcomes: list[PhotoOutcome] = []
     to.parent.mkdir(parents=True, exist_ok=True)
     work = to.parent / "work"
     with _whole(to) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
@@ -102,7 +102,7 @@ def write_batch(
     return outcomes
 
 
-def report(outcomes: Sequence[Outcome]) -> str:
+def report(outcomes: Sequence[PhotoOutcome]) -> str:
     """A line for each photo, as CSV."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -123,7 +123,7 @@ def _edited(
     archive: zipfile.ZipFile,
     number: int,
     room: Room,
-) -> Outcome:
+) -> PhotoOutcome:
     session, pixels = Session(engine, work, bundle), pixels_in(path)
     try:
         with engine.pixels.room(pixels), room(2 * room_for(pixels)):  # beside the archive, and in it
@@ -135,9 +135,9 @@ def _edited(
             result = f"{number + 1:03d}-{plain_name(name)}.png"
             written = session.save(session.folder / result)
             archive.writestr(zipfile.ZipInfo(result, ZIP_DATE), written.read_bytes())
-            return Outcome(name, result, remark=session.remarks)
+            return PhotoOutcome(name, result, remark=session.remarks)
     except (ValueError, OSError, MemoryError) as error:
-        return Outcome(name, "", str(error) or type(error).__name__)
+        return PhotoOutcome(name, "", str(error) or type(error).__name__)
     finally:
         session.close()
 

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .export import Outcome
+from .export import PhotoOutcome
 
 
 def escaped(text: str) -> str:
@@ -31,7 +31,7 @@ def comparison_figure(row: Mapping[str, Any], told: str) -> str:
     )
 
 
-def batch_report(outcomes: Sequence[Outcome], of: int) -> str:
+def batch_report(outcomes: Sequence[PhotoOutcome], of: int) -> str:
     failed = [outcome for outcome in outcomes if outcome.error]
     done = len(outcomes) - len(failed)
     left = f", {of - len(outcomes)} not begun" if of > len(outcomes) else ""
