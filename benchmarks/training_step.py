@@ -24,7 +24,8 @@ from gradstyle.stylegan2.generator import Generator, StyledLayer
 from gradstyle.stylegan2.layers import SQRT2, activate, fir_kernel
 from gradstyle.training import recipe as recipes
 from gradstyle.training.engine import engine_for
-from gradstyle.training.generator import GeneratorRecipe, GeneratorTraining
+from gradstyle.training.generator import GeneratorTraining
+from gradstyle.training.generator_recipe import GeneratorRecipe
 from gradstyle.training.trainable import Batch, Setup
 
 

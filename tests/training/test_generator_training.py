@@ -29,7 +29,8 @@ from gradstyle.stylegan2.layers import upsample
 from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
 from gradstyle.training.engine import engine_for
-from gradstyle.training.generator import GeneratorRecipe, GeneratorTraining, lazy_adam
+from gradstyle.training.generator import GeneratorTraining, lazy_adam
+from gradstyle.training.generator_recipe import GeneratorRecipe
 from gradstyle.training.images import Images
 from gradstyle.training.launch import Request, export, start
 from gradstyle.training.painter import Latents

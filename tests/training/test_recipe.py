@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gradstyle.training import recipe as recipes
-from gradstyle.training.generator import GeneratorRecipe
+from gradstyle.training.generator_recipe import GeneratorRecipe
 from gradstyle.training.launch import trainable
 from gradstyle.training.stages import trained
 

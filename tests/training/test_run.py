@@ -13,7 +13,7 @@ import torch
 
 from gradstyle.training import recipe as recipes
 from gradstyle.training import snapshot
-from gradstyle.training.generator import GeneratorRecipe
+from gradstyle.training.generator_recipe import GeneratorRecipe
 from gradstyle.training.plot import plot, smooth
 from gradstyle.training.run import Run, RunInfo, held, read_log
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from gradstyle.bundles import Bundle
 from gradstyle.cli import app
-from gradstyle.cli.train import Line
+from gradstyle.cli.progress_line import Line
 from gradstyle.training import recipe as recipes
-from gradstyle.training.generator import GeneratorRecipe
+from gradstyle.training.generator_recipe import GeneratorRecipe
 from gradstyle.training.run import read_log
 from gradstyle.training.trainable import Progress
 from tests.support.pictures import draw_pictures, make_teacher

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from .app import Command, ForceOption, console
-
-if TYPE_CHECKING:
-    from ..training.trainable import Progress
+from .progress_line import Line
 
 DataArgument = Annotated[Path, typer.Argument(help="Pictures: a folder (nested), a zip, a tar or a folder of tars.")]
 RecipeOption = Annotated[
@@ -78,68 +73,6 @@ NETWORKS = {  # what can be trained beside methods: in words, and its inputs
 }
 
 
-HALF_LIFE = 20.0  # seconds, of what the shown speed is the mean of
-
-
-class ProgressLine:
-    """A progress line on a terminal; elsewhere a line every half minute."""
-
-    def __init__(self, interval: float = 30.0) -> None:
-        self.interval, self.shown_at = interval, float("-inf")
-        self.images = self.seconds = 0.0  # the later ones weigh more
-        self.last: Progress | None = None
-        self.status: Any = None
-
-    def __enter__(self) -> ProgressLine:
-        if console.is_terminal:
-            self.status = console.status("starting")
-            self.status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.status is not None:
-            with suppress(OSError):
-                self.status.stop()
-
-    def show(self, progress: Progress, goal: int, terms: Mapping[str, float], left: float | None) -> None:
-        speed = self.speed(progress, terms)
-        if self.status is None and time.monotonic() - self.shown_at < self.interval:
-            return
-        self.shown_at = time.monotonic()
-        remaining = (goal - progress.images) / max(speed, 1e-9)
-        if left is not None:
-            remaining = min(remaining, max(left, 0))
-        shown = "  ".join(f"{name} {value:.3g}" for name, value in terms.items() if name != "images_per_second")
-        text = f"{progress.images:,} of {goal:,} images  {speed:.1f}/s  {_clock(remaining)} left  {shown}"
-        if self.status is None:
-            self.say(text)
-        else:
-            with suppress(OSError):
-                self.status.update(text)
-
-    def speed(self, progress: Progress, terms: Mapping[str, float]) -> float:
-        """Pictures a second, of late."""
-        if self.last is None or progress.images <= self.last.images:  # another training
-            self.images = self.seconds = 0.0
-            images = seconds = 0.0
-        else:
-            images, seconds = progress.images - self.last.images, progress.seconds - self.last.seconds
-        self.last = replace(progress)
-        keep = 0.5 ** (seconds / HALF_LIFE)
-        self.images, self.seconds = keep * self.images + images, keep * self.seconds + seconds
-        return self.images / self.seconds if self.seconds else terms["images_per_second"]
-
-    def say(self, text: str) -> None:
-        """A terminal may have gone; the training goes on, or ends with its snapshot, without it."""
-        with suppress(OSError):
-            console.print(text, soft_wrap=True, highlight=False, markup=False)
-
-
-def _clock(seconds: float) -> str:
-    minutes, hours = int(seconds / 60) % 60, int(seconds / 3600)
-    return f"{hours}:{minutes:02}:{int(seconds) % 60:02}"
-
-
 def train(
     kind: str,
     data: DataArgument,
@@ -185,7 +118,7 @@ def train(
     request = Request(
         kind, data, out, recipe, changes or (), inputs, resume=resume, cache=cache, device=device, split=rows
     )
-    with ProgressLine() as line:
+    with Line() as line:
         outcome = begin(request, Budget(minutes, images), line)
         ended = "the run is done" if outcome.done else "go on with --resume"
         line.say(f"{outcome.progress.images:,} images seen; {ended}")
@@ -272,7 +205,7 @@ def everything(
     if split:
         overrides.append("data.split=" + json.dumps(Split.parse(split).named, ensure_ascii=False))
     weights, table = _weights(start) if start else None, _table(labels) if labels else None
-    with ProgressLine() as line:
+    with Line() as line:
         done = chain.run(out, line, data, recipe, minutes, piece, table, weights, overrides, cache, device)
         line.say("all is trained" if done else "call again to go on")
 

@@ -65,7 +65,7 @@ def run(
         call = Call(chain, folder, meter, cache, device)
         done = call.train_all(began, piece)
         _assemble(folder, meter)
-        for line in summary(chain, folder):
+        for line in chain.summary(folder):
             meter.say(line)
         return done
 
@@ -267,25 +267,6 @@ class Call:
 def first_overrides(chain: Chain, stage: str) -> list[str]:
     minutes = min(_first_recipe(chain, stage).loop.snapshot_minutes, SNAPSHOT_MINUTES)
     return [*chain.overrides.get(stage, []), f"loop.snapshot_minutes={minutes}"]
-
-
-def summary(chain: Chain, folder: Path) -> list[str]:
-    """A line a stage: its time, how much of it was no training, and what was seen in it."""
-    lines = []
-    for stage in chain.stages:
-        spent = chain.spent.get(stage, 0.0)
-        last = list(read_log(folder / stage))[-1:]
-        if last:
-            images, seconds = last[0]["images"], min(last[0]["seconds"], spent)
-            lines.append(
-                f"{stage:10} {spent / 60:5.1f} minutes, {spent - seconds:.0f} s of them beside training, "
-                f"{images:,} images, {images / max(seconds, 1e-9):.3g}/s"
-            )
-        elif stage in chain.spent:
-            lines.append(f"{stage:10} {spent / 60:5.1f} minutes")
-        if stage in chain.failed:
-            lines.append(f"{stage:10} failed: {chain.failed[stage]}")
-    return lines
 
 
 def _assemble(folder: Path, meter: Meter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from ..losses import FeatureCritic, FeatureMixing, Judge, LiteFeatures, Teacher,
 from ..losses.frozen import Frozen
 from ..rng import Draws
 from .frozen_inputs import Standing
-from .gradient_steps import place
+from .gradient_steps import descend, place
 from .grow import Smaller
 
 FURTHEST = 4  # pixels by which a picture is moved
@@ -116,17 +117,13 @@ class Critic:
         return loss
 
     def train(self, reals: Sequence[Tensor], fakes: Sequence[Tensor]) -> dict[str, Tensor]:
-        losses, scores = [], []
-        for real, fake in zip(reals, fakes, strict=True):
-            with torch.no_grad():
-                maps = self.see(torch.cat([real, fake]))
-            with self.engine.accumulate(self.synced):
-                on_real, on_fake = zip(*(each.float().chunk(2) for each in self.synced(maps)))
-                loss = critic_loss(on_real, on_fake, self.shares)
-                self.engine.backward(loss)
-            losses.append(loss.detach())
-            scores.append(torch.stack([torch.cat(each, dim=1).detach().mean() for each in (on_real, on_fake)]))
-        self.stepping.step()
-        self.stepping.zero_grad()
-        real_score, fake_score = torch.stack(scores).mean(dim=0)
-        return {"critic": torch.stack(losses).mean(), "critic_real": real_score, "critic_fake": fake_score}
+        passes = [partial(self.tell_apart, *pair) for pair in zip(reals, fakes, strict=True)]
+        return descend(self.engine, self.synced, self.stepping, passes)
+
+    def tell_apart(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        with torch.no_grad():
+            maps = self.see(torch.cat([real, fake]))
+        on_real, on_fake = zip(*(each.float().chunk(2) for each in self.synced(maps)))
+        loss = critic_loss(on_real, on_fake, self.shares)
+        real_score, fake_score = (torch.cat(each, dim=1).mean() for each in (on_real, on_fake))
+        return loss, {"critic": loss, "critic_real": real_score, "critic_fake": fake_score}

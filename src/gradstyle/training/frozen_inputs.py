@@ -22,7 +22,7 @@ from ..losses.frozen import Frozen
 from ..methods.method import Compare, Method
 from ..rng import stream
 from ..stylegan2 import Discriminator, Generator
-from .gradient_steps import place
+from .gradient_steps import by_groups, place
 from .trainable import Setup
 
 log = logging.getLogger(__name__)
@@ -220,9 +220,7 @@ class GroupedDiscriminator(nn.Module):
                 f"{len(images)} pictures at a time are no multiple of the discriminator's group of {group}: "
                 "change loop.batch or loop.parts"
             )
-        strided = images.reshape(-1, group, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
-        scores: Tensor = self.discriminator(strided.contiguous(memory_format=torch.channels_last))
-        return scores.reshape(group, -1).T.flatten()  # [N]
+        return by_groups(self.discriminator, images, group)
 
 
 def open_discriminator(bundle: Bundle, inputs: Mapping[str, str]) -> GroupedDiscriminator:

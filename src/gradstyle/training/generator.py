@@ -8,104 +8,29 @@ multiple of the group: then they all compute the same gradient.
 from __future__ import annotations
 
 import copy
-import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..bundles import Bundle
-from ..losses import (
-    LazyR1,
-    PathLength,
-    discriminator_loss,
-    generator_loss,
-)
+from ..losses import LazyR1, PathLength, discriminator_loss, generator_loss
 from ..rng import seed_of
-from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from ..stylegan2 import Discriminator, Generator
 from .augment import AdaptiveP, Augment
 from .critic import Critic, CriticShape
+from .generator_recipe import GeneratorRecipe
+from .gradient_steps import by_groups, descend, new_share
 from .grow import Smaller, begin_grown
 from .painter import Latents, Painter
-from .recipe import Auto, Recipe
+from .recipe import Recipe
 from .trainable import Batch, Setup, Trainable
 
 SHEET = (4, 8)  # rows and columns of a preview
 SHEET_TRUNCATION = 0.8
-
-
-@dataclass(frozen=True)
-class NetworksRecipe:
-    """The shapes of both networks."""
-
-    z_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 8
-    mapping_lr_multiplier: float = 0.01
-    channel_base: int = 32768
-    channel_max: int = 512
-    activation_clamp: float | None = None
-    group: int = 4  # rows that share a minibatch deviation
-
-
-@dataclass(frozen=True)
-class AugmentRecipe:
-    """What is done to pictures before the discriminator sees them."""
-
-    mode: Literal["off", "auto", "fixed"] = "off"
-    pipeline: str = "bgc"
-    target: float = 0.6  # auto: how often the discriminator may be right about real pictures, minus wrong
-    kimg: float = 500.0  # auto: thousands of pictures in which p can go from 0 to 1
-    p: float = 0.0  # fixed: with this probability; auto: it starts here
-
-
-@dataclass(frozen=True)
-class GeneratorRecipe(Recipe):
-    networks: NetworksRecipe = NetworksRecipe()
-    augment: AugmentRecipe = AugmentRecipe()
-    rate: float | Auto = "auto"
-    discriminator_rate: float | Auto = "auto"  # the generator's
-    r1_gamma: float | Auto = "auto"
-    r1_every: int = 16
-    path_weight: float = 2.0
-    path_every: int = 4
-    path_share: int = 2  # the path length is measured on the batch divided by this
-    mixing: float = 0.9  # how often a picture gets two codes, the second from a random layer on
-    discriminator_weight: float = 1.0  # of StyleGAN2's own, on pixels; 0: there is none
-    critic_weight: float = 0.0  # of one on the features of a network that knows pictures (--features, --teacher)
-    critic_width: int = 64
-    critic_rate: float = 0.001
-    match_weight: float = 0.0  # of the distance from a smaller generator that it has grown from (--start)
-    match_images: int = 0  # pictures after which that weight has fallen to nothing; 0: it stays
-    head_start: int = 0  # pictures that discriminators learn from before the generator does
-    fresh_fakes: bool = True  # discriminators see other pictures than the generator has just learned from
-    ema_images: float | Auto = "auto"  # half-life of the average
-    ema_rampup: float = 0.05  # the half-life is at most this share of the pictures seen; not on a warm start
-
-    def resolved(self) -> GeneratorRecipe:
-        """StyleGAN2-ADA's `auto`."""
-        side, batch = self.data.resolution, self.loop.batch
-        rate = (0.002 if side >= 1024 else 0.0025) if self.rate == "auto" else self.rate
-        return dataclasses.replace(
-            self,
-            rate=rate,
-            discriminator_rate=rate if self.discriminator_rate == "auto" else self.discriminator_rate,
-            r1_gamma=0.0002 * side**2 / batch if self.r1_gamma == "auto" else self.r1_gamma,
-            ema_images=batch * 10_000 / 32 if self.ema_images == "auto" else self.ema_images,
-        )
-
-    @property
-    def generator(self) -> GeneratorConfig:
-        shapes = dataclasses.asdict(self.networks)
-        del shapes["group"]
-        return GeneratorConfig(self.data.resolution, **shapes)
-
-    @property
-    def discriminator(self) -> DiscriminatorConfig:
-        n = self.networks
-        return DiscriminatorConfig(self.data.resolution, n.channel_base, n.channel_max, n.activation_clamp, n.group)
 
 
 class GeneratorTraining(Trainable[GeneratorRecipe]):
@@ -199,44 +124,41 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
 
     def train_generator(self, count: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         """One step; gives the pictures that it was made on, too."""
+        fakes = list[Tensor]()
         self.discriminator.requires_grad_(False)
-        losses, fakes, matched, recipe = [], [], [], self.recipe
-        for latents in self.latents(count).split(recipe.loop.parts):
-            with self.engine.accumulate(self.synced_painter):
-                images, _ = self.fast_painter(latents)
-                loss = images.new_zeros(())
-                if recipe.discriminator_weight:
-                    scores = self.score(self.discriminator, self.seen(images))
-                    loss = loss + recipe.discriminator_weight * generator_loss(scores)
-                if self.critic is not None:
-                    loss = loss + recipe.critic_weight * self.critic.against(images)
-                if self.smaller is not None and self.match_weight:
-                    with self.engine.autocast():
-                        distance = self.smaller.distance(images, latents)
-                    matched.append(distance.detach())
-                    loss = loss + self.match_weight * distance
-                self.engine.backward(loss)
-            losses.append(loss.detach())
-            fakes.append(images.detach())
-        self.step_generator.step()
-        self.step_generator.zero_grad()
+        passes = [partial(self.fool, part, fakes) for part in self.latents(count).split(self.recipe.loop.parts)]
+        terms = descend(self.engine, self.synced_painter, self.step_generator, passes)
         self.discriminator.requires_grad_(True)
-        terms = {"generator": torch.stack(losses).mean()}
-        return fakes, terms | ({"match": torch.stack(matched).mean()} if matched else {})
+        return fakes, terms
+
+    def fool(self, latents: Latents, fakes: list[Tensor]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        recipe, terms = self.recipe, dict[str, Tensor]()
+        images, _ = self.fast_painter(latents)
+        loss = images.new_zeros(())
+        if recipe.discriminator_weight:
+            scores = self.score(self.discriminator, self.seen(images))
+            loss = loss + recipe.discriminator_weight * generator_loss(scores)
+        if self.critic is not None:
+            loss = loss + recipe.critic_weight * self.critic.against(images)
+        if self.smaller is not None and self.match_weight:
+            with self.engine.autocast():
+                terms["match"] = self.smaller.distance(images, latents)
+            loss = loss + self.match_weight * terms["match"]
+        fakes.append(images.detach())
+        return loss, {"generator": loss, **terms}
 
     def regularise_generator(self, count: int) -> dict[str, Tensor]:
-        losses = []
-        for latents in self.latents(count).split(self.recipe.loop.parts):
-            with self.engine.accumulate(self.synced_painter):
-                images, w = self.synced_painter(latents)
-                noise = self.normal(len(images), images[0].numel()).view_as(images)
-                loss = self.path_length(images, w, noise)
-                weighted = loss * (self.recipe.path_weight * self.recipe.path_every)
-                self.engine.backward(weighted + 0 * images.sum())  # every weight takes part, as processes expect
-            losses.append(loss.detach())
-        self.step_generator.step()
-        self.step_generator.zero_grad()
-        return {"path": torch.stack(losses).mean(), "path_mean": self.path_length.mean.clone()}
+        parts = self.latents(count).split(self.recipe.loop.parts)
+        passes = [partial(self.penalise_path, latents) for latents in parts]
+        terms = descend(self.engine, self.synced_painter, self.step_generator, passes)
+        return terms | {"path_mean": self.path_length.mean.clone()}
+
+    def penalise_path(self, latents: Latents) -> tuple[Tensor, Mapping[str, Tensor]]:
+        images, w = self.synced_painter(latents)
+        noise = self.normal(len(images), images[0].numel()).view_as(images)
+        loss = self.path_length(images, w, noise)
+        weighted = loss * (self.recipe.path_weight * self.recipe.path_every)
+        return weighted + 0 * images.sum(), {"path": loss}  # every weight takes part, as processes expect
 
     def train_discriminator(self, photos: Tensor, fakes: Sequence[Tensor]) -> dict[str, Tensor]:
         """One step of all discriminators; `fakes` are a tensor for each part of the batch."""
@@ -244,50 +166,37 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         if self.critic is not None:
             terms |= self.critic.train(reals, fakes)
         if self.recipe.discriminator_weight:
-            terms |= self.train_plain_discriminator(reals, fakes)
+            real_scores = list[Tensor]()
+            passes = [partial(self.tell_apart, *pair, real_scores) for pair in zip(reals, fakes, strict=True)]
+            terms |= descend(self.engine, self.synced_discriminator, self.step_discriminator, passes)
+            if self.recipe.augment.mode == "auto":
+                self.augment.p.fill_(self.adaptive.update(self.engine.gather(torch.cat(real_scores))))
+                terms["augment_p"] = self.augment.p.to(photos.device, copy=True)
         return terms
 
-    def train_plain_discriminator(self, reals: Sequence[Tensor], fakes: Sequence[Tensor]) -> dict[str, Tensor]:
-        losses, real_scores, fake_scores = [], [], []
-        for real, fake in zip(reals, fakes, strict=True):
-            with self.engine.accumulate(self.synced_discriminator):
-                both = torch.cat([self.seen(real), self.seen(fake)])
-                on_real, on_fake = self.score(self.fast_discriminator, both).chunk(2)
-                loss = discriminator_loss(on_real, on_fake)
-                self.engine.backward(loss)
-            losses.append(loss.detach())
-            real_scores.append(on_real.detach())
-            fake_scores.append(on_fake.detach())
-        self.step_discriminator.step()
-        self.step_discriminator.zero_grad()
-        terms = {"discriminator": torch.stack(losses).mean()}
-        terms |= {"real_score": torch.cat(real_scores).mean(), "fake_score": torch.cat(fake_scores).mean()}
-        if self.recipe.augment.mode == "auto":
-            p = self.adaptive.update(self.engine.gather(torch.cat(real_scores)))
-            self.augment.p.fill_(p)
-            terms["augment_p"] = self.augment.p.to(reals[0].device, copy=True)
-        return terms
+    def tell_apart(self, real: Tensor, fake: Tensor, real_scores: list[Tensor]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        both = torch.cat([self.seen(real), self.seen(fake)])
+        on_real, on_fake = self.score(self.fast_discriminator, both).chunk(2)
+        real_scores.append(on_real.detach())
+        loss = discriminator_loss(on_real, on_fake)
+        return loss, {"discriminator": loss, "real_score": on_real.mean(), "fake_score": on_fake.mean()}
 
     def regularise_discriminator(self, photos: Tensor) -> dict[str, Tensor]:
-        penalties = []
-        for part in photos.chunk(self.recipe.loop.parts):
-            with self.engine.accumulate(self.synced_discriminator):
-                real = part.detach().requires_grad_(True)
-                scores = self.score(self.synced_discriminator, self.seen(real))
-                loss = self.r1(scores, real)
-                self.engine.backward(loss + 0 * scores.sum())  # every weight takes part, as processes expect
-            penalties.append(loss.detach())
-        self.step_discriminator.step()
-        self.step_discriminator.zero_grad()
-        return {"r1": torch.stack(penalties).mean() / (self.r1.gamma / 2 * self.r1.every)}
+        passes = [partial(self.penalise, part) for part in photos.chunk(self.recipe.loop.parts)]
+        return descend(self.engine, self.synced_discriminator, self.step_discriminator, passes)
 
-    @torch.no_grad()
+    def penalise(self, photos: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        real = photos.detach().requires_grad_(True)
+        scores = self.score(self.synced_discriminator, self.seen(real))
+        loss = self.r1(scores, real)
+        return loss + 0 * scores.sum(), {"r1": loss / (self.r1.gamma / 2 * self.r1.every)}  # as for the path length
+
     def update_average(self, images: int) -> None:
-        half_life = float(self.recipe.ema_images)
-        if not self.warm:
-            half_life = min(half_life, images * self.recipe.ema_rampup)
-        keep = 0.5 ** (self.recipe.loop.batch / max(half_life, 1e-8))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - keep)
+        recipe = self.recipe
+        rampup = math.inf if self.warm else recipe.ema_rampup
+        share = new_share(recipe.loop.batch, images, float(recipe.ema_images), rampup)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), share)
 
     # ---- what it is drawn from
 
@@ -314,11 +223,7 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         return images if self.recipe.augment.mode == "off" else self.augment(images, self.draws)
 
     def score(self, discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Scores of images whose groups are consecutive rows; the module wants them a stride apart."""
-        group = self.recipe.networks.group
-        strided = images.reshape(-1, group, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
-        scores: Tensor = discriminator(strided.contiguous(memory_format=torch.channels_last))
-        return scores.reshape(group, -1).T.flatten()  # [N]
+        return by_groups(discriminator, images, self.recipe.networks.group)
 
     # ---- what comes of it
 

@@ -68,3 +68,17 @@ def share_statistics(engine: Accelerator, module: nn.Module) -> None:
     joined = engine.reduce(torch.cat(statistics), "mean")
     for own, mean in zip(statistics, joined.split([len(each) for each in statistics])):
         own.copy_(mean)
+
+
+def by_groups(discriminator: Callable[[Tensor], Tensor], images: Tensor, group: int) -> Tensor:
+    """Scores [N] of images whose minibatch deviation is that of consecutive rows; the module wants them a stride
+    apart."""
+    strided = images.reshape(-1, group, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
+    scores = discriminator(strided.contiguous(memory_format=torch.channels_last))
+    return scores.reshape(group, -1).T.flatten()
+
+
+def new_share(batch: int, images: int, half_life: float, rampup: float) -> float:
+    """The share of new weights in an average whose half-life is at most `rampup` of the pictures seen."""
+    half_life = min(half_life, images * rampup)
+    return 1 - float(0.5 ** (batch / max(half_life, 1e-8)))

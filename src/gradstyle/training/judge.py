@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..images import to_float
 from ..losses.judge import Judge, JudgeConfig, JudgeReport, Role, judge_report, with_report
 from ..rng import seed_of
-from .gradient_steps import descend, learning_mode, place, share_statistics
+from .gradient_steps import descend, learning_mode, new_share, place, share_statistics
 from .images import Images
 from .recipe import Recipe
 from .table import Split
@@ -101,11 +101,10 @@ class JudgeTraining(Trainable[JudgeRecipe]):
 
     @torch.no_grad()
     def update_average(self, images: int) -> None:
-        half_life = min(self.recipe.ema_images, images * self.recipe.ema_rampup)
-        keep = 0.5 ** (self.recipe.loop.batch / max(half_life, 1e-8))
+        share = new_share(self.recipe.loop.batch, images, self.recipe.ema_images, self.recipe.ema_rampup)
         for own, new in zip(self.average.state_dict().values(), self.judge.state_dict().values()):
             if own.is_floating_point():
-                own.lerp_(new, 1 - keep)
+                own.lerp_(new, share)
 
     # ---- what comes of it
 

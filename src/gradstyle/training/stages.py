@@ -12,6 +12,7 @@ from ..config import from_json
 from ..files import write_text
 from ..methods import METHODS
 from .recipe import LoopRecipe, Recipe, nearest
+from .run import read_log
 from .trainable import Meter, Progress
 
 STATE = "chain.json"
@@ -114,6 +115,24 @@ class Chain:
         coming = [each for each in order[order.index(stage) :] if each == stage or each not in self.done]
         left = self.minutes * 60 - sum(self.spent.get(each, 0.0) for each in order if each not in coming)
         return left * shares[stage] / sum(shares[each] for each in coming) - self.spent.get(stage, 0.0)
+
+    def summary(self, folder: Path) -> list[str]:
+        """A line a stage: its time, how much of it was no training, and what was seen in it."""
+        lines = []
+        for stage in self.stages:
+            spent = self.spent.get(stage, 0.0)
+            last = list(read_log(folder / stage))[-1:]
+            if last:
+                images, seconds = last[0]["images"], min(last[0]["seconds"], spent)
+                lines.append(
+                    f"{stage:10} {spent / 60:5.1f} minutes, {spent - seconds:.0f} s of them beside training, "
+                    f"{images:,} images, {images / max(seconds, 1e-9):.3g}/s"
+                )
+            elif stage in self.spent:
+                lines.append(f"{stage:10} {spent / 60:5.1f} minutes")
+            if stage in self.failed:
+                lines.append(f"{stage:10} failed: {self.failed[stage]}")
+        return lines
 
 
 class Clock:
