@@ -29,7 +29,7 @@ from .stages import Chain, ChainRecipe, Clock, Stage, methods_in_order, stages, 
 from .trainable import Budget, Meter
 
 SNAPSHOT_MINUTES = 2.0  # the longest time between two, whatever the recipe says: rented machines go away
-TOLD_EVERY = 30.0  # seconds between two words on the search for edits
+SHOWN_EVERY = 30.0  # seconds between two words on the search for edits
 CALM, CALM_RATE = 0.2, 0.3  # the last part of a stage's time, and its rates then
 WORTH = 0.05  # of a piece: with less of it left no stage is begun, as that takes time too
 ASKED = {"the data": "data", "--recipe": "recipe", "--labels": "labels", "--start": "start", "--set": "overrides"}
@@ -133,8 +133,8 @@ class Call:
     def train_all(self, began: float, piece: float | None) -> bool:
         """Stage after stage, as far as the piece goes; whether it was far enough."""
         chain, meter = self.chain, self.meter
-        asked, table = recipes.load(ChainRecipe, "all", chain.recipe), stages()
-        shares = {stage: asked.share(stage) for stage in chain.stages}
+        plan, table = recipes.load(ChainRecipe, "all", chain.recipe), stages()
+        shares = {stage: plan.share(stage) for stage in chain.stages}
         first = True
         for stage in map(table.__getitem__, chain.stages):
             if stage.name in chain.done or stage.name in chain.failed:
@@ -155,7 +155,7 @@ class Call:
                 if is_run:
                     stopped = self.train(stage, seconds, calm, clock)
                 else:
-                    self.find_edits(asked.edit_samples, clock)
+                    self.find_edits(plan.edit_samples, clock)
             except (ValueError, RuntimeError, ImportError) as error:
                 if not stage.spare:
                     raise
@@ -238,7 +238,7 @@ class Call:
 
         def show(what: str, done: int, of: int) -> None:
             nonlocal shown_at
-            if time.monotonic() - shown_at >= TOLD_EVERY:
+            if time.monotonic() - shown_at >= SHOWN_EVERY:
                 shown_at = time.monotonic()
                 meter.say(f"edits: {what}, {done:,} of {of:,}")
 

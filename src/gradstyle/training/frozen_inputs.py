@@ -86,16 +86,18 @@ def begin_with(bundle: Bundle, start: str, **modules: nn.Module) -> None:
         if part not in bundle:
             raise BundleError(f"{start} holds no {part} to begin with; it has {', '.join(bundle)}")
     for part, module in modules.items():
-        given = bundle.state(part, torch.float32)
+        weights = bundle.state(part, torch.float32)
         own = module.own_state() if isinstance(module, Method) else module.state_dict()
-        if {key: value.shape for key, value in given.items()} != {key: value.shape for key, value in own.items()}:
-            has, asked = asdict(bundle.config(part)), asdict(module.config)  # type: ignore[call-overload]
-            other = ", ".join(f"{key} {has[key]!r} (recipe: {asked[key]!r})" for key in asked if has[key] != asked[key])
+        if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in own.items()}:
+            has, wanted = asdict(bundle.config(part)), asdict(module.config)  # type: ignore[call-overload]
+            other = ", ".join(
+                f"{key} {has[key]!r} (recipe: {wanted[key]!r})" for key in wanted if has[key] != wanted[key]
+            )
             raise ValueError(f"the {part} of {start} is not the recipe's: {other}. Match it by --set")
         if isinstance(module, Method):
-            module.load_own(given)
+            module.load_own(weights)
         else:
-            module.load_state_dict(given)
+            module.load_state_dict(weights)
 
 
 class Standing:
@@ -156,7 +158,7 @@ def open_losses(
     if perceptual is None and bundle is not None and "discriminator" in bundle:
         _tell_once("no network for the perceptual term: the maps of the bundle's discriminator are compared")
         perceptual = FeatureDistance(DiscriminatorFeatures(_discriminator(bundle)))
-    missing = [name for name, found in (("perceptual", perceptual), ("identity", identity)) if found is None]
+    missing = [name for name, network in (("perceptual", perceptual), ("identity", identity)) if network is None]
     if missing:
         _tell_once(
             f"no network for the {' and the '.join(missing)} term, which is left out: where there are labels, "

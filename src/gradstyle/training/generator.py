@@ -248,8 +248,8 @@ class GeneratorTraining(Trainable[GeneratorRecipe]):
         return bundle
 
     def state(self) -> dict[str, Any]:
-        kept = {"adaptive": self.adaptive.state_dict(), "warm": self.warm}
-        return kept if self.critic is None else kept | {"standing": self.critic.standing.names}
+        state = {"adaptive": self.adaptive.state_dict(), "warm": self.warm}
+        return state if self.critic is None else state | {"standing": self.critic.standing.names}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         if self.recipe.augment.mode == "auto":

@@ -1,4 +1,4 @@
-"""What a generator's training can be told."""
+"""The recipe of a generator."""
 
 from __future__ import annotations
 

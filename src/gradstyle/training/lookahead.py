@@ -73,7 +73,7 @@ class Lookahead(Optimizer):
         parameters, slow = self._parameters(), state_dict["slow"]
         if len(slow) != len(parameters):
             raise ValueError(f"the saved state has {len(slow)} slow weights, the optimiser {len(parameters)}")
-        if any(kept is not None and kept.shape != fast.shape for fast, kept in zip(parameters, slow)):
+        if any(weight is not None and weight.shape != fast.shape for fast, weight in zip(parameters, slow)):
             raise ValueError("the saved state has slow weights of other shapes than the optimiser's")
         steps = state_dict["steps"]
         if type(steps) is not int or steps < 0:
@@ -81,9 +81,9 @@ class Lookahead(Optimizer):
         self.optimizer.load_state_dict(state_dict["optimizer"])
         self._share()
         self.slow = {
-            fast: kept.detach().to(fast.device, fast.dtype, copy=True)
-            for fast, kept in zip(parameters, slow)
-            if kept is not None
+            fast: weight.detach().to(fast.device, fast.dtype, copy=True)
+            for fast, weight in zip(parameters, slow)
+            if weight is not None
         }
         self.steps = steps
 

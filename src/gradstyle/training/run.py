@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 INFO, RECIPE, LOG, LOCK = "run.json", "recipe.toml", "log.jsonl", ".lock"
 SMALLEST_SHOWN = 96  # pixels of a picture in a preview
-TOLD = ("gradstyle", "torch", "accelerate", "numpy", "safetensors")  # packages whose versions are kept
+PACKAGES = ("gradstyle", "torch", "accelerate", "numpy", "safetensors")  # whose versions a run notes
 
 
 @contextmanager
@@ -76,10 +76,14 @@ class RunInfo:
 
     @staticmethod
     def now(kind: str, recipe: str, data: str, fingerprint: str, pictures: int, inputs: Mapping[str, str]) -> RunInfo:
-        found = {name: importlib.metadata.version(name) for name in TOLD if importlib.util.find_spec(name)}
-        found |= {"python": platform.python_version(), "system": platform.platform(), "cuda": str(torch.version.cuda)}
+        versions = {name: importlib.metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)}
+        versions |= {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "cuda": str(torch.version.cuda),
+        }
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        return RunInfo(kind, recipe, data, fingerprint, pictures, dict(inputs), command, found)
+        return RunInfo(kind, recipe, data, fingerprint, pictures, dict(inputs), command, versions)
 
 
 class Run:
@@ -141,21 +145,23 @@ class Run:
         return snapshot.save(self.snapshots, step, state)
 
     def last_good(self) -> str:
-        found = snapshot.newest(self.snapshots)
-        return f"the last good snapshot is {found}" if found else "there is no snapshot yet"
+        last = snapshot.newest(self.snapshots)
+        return f"the last good snapshot is {last}" if last else "there is no snapshot yet"
 
     # ---- what there is to see
 
     @contextmanager
     def logging(self, step: int, lines: int = 0) -> Iterator[None]:
-        """Go on with the log after `step`; what a killed run had written beyond it will be written again. Of the
-        `lines` that the snapshot knows of, those that are no longer there are told."""
-        kept = [line for line in read_log(self.folder, tell=True) if line["step"] <= step]
-        if len(kept) < lines:
-            log.warning("%s has lost %d of %d lines up to step %d", self.folder / LOG, lines - len(kept), lines, step)
+        """Goes on with the log after `step`: later lines of a killed run are dropped, as they will be written again.
+        Warns of missing lines, if the log has fewer up to there than the snapshot says."""
+        earlier = [line for line in read_log(self.folder, tell=True) if line["step"] <= step]
+        if len(earlier) < lines:
+            log.warning(
+                "%s has lost %d of %d lines up to step %d", self.folder / LOG, lines - len(earlier), lines, step
+            )
         with self._disk("the log"):
-            write_text(self.folder / LOG, "".join(json.dumps(line) + "\n" for line in kept))
-        self.lines = len(kept)
+            write_text(self.folder / LOG, "".join(json.dumps(line) + "\n" for line in earlier))
+        self.lines = len(earlier)
         with ExitStack() as open_files:
             self._log = open_files.enter_context((self.folder / LOG).open("a"))
             if importlib.util.find_spec("tensorboard") is not None:
@@ -195,7 +201,8 @@ class Run:
 
 
 def read_log(folder: Path, tell: bool = False) -> Iterator[dict[str, float]]:
-    """The lines of a log that can be read. One that a kill cut short is left out; of others that is told, if asked."""
+    """Reads the lines of a log and leaves out those that are damaged; with `tell` it warns of them, but for a last
+    line that a kill cut short."""
     try:
         text = (folder / LOG).read_bytes()
     except FileNotFoundError:

@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 STATE, TENSORS = "state.json", "tensors.safetensors"
 PARTIAL = ".partial-"  # what a snapshot is called until it is complete
 ASIDE = "damaged-"  # what a damaged one is called once the run has gone on without it
-ADAM = {"step", "exp_avg", "exp_avg_sq"}  # what each optimiser here keeps of a weight that has learned
 KEPT = 2  # the last one, and one more in case the disk loses what it said it had
 
 
@@ -57,9 +56,9 @@ def save(folder: Path, number: int, state: Mapping[str, Any]) -> Path:
         return _write(folder, number, state)
     except (OSError, SafetensorError):
         _sweep(folder)
-        kept = f"the last good snapshot is {good}" if good else "there is no earlier one"
+        last = f"the last good snapshot is {good}" if good else "there is no earlier one"
         raise SnapshotError(
-            f"snapshot {number} could not be written ({first}); {kept}. Make room and --resume"
+            f"snapshot {number} could not be written ({first}); {last}. Make room and --resume"
         ) from first
 
 
@@ -130,8 +129,10 @@ def listed(folder: Path) -> list[Path]:
 
 
 def load_last(folder: Path, tell: Callable[[str], None] = log.warning) -> tuple[Path, dict[str, Any]] | None:
-    """The newest snapshot that is whole, and where it is; None if none was taken. Which are passed over is told;
-    if there is none but damaged ones, that is an error."""
+    """Gives the newest whole snapshot and where it is, or None if none was taken; `tell` gets the damaged ones.
+
+    If all are damaged, that is an error.
+    """
     passed: list[str] = []
     for path in reversed(listed(folder)):
         try:

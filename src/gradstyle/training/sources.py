@@ -72,8 +72,8 @@ class Source(ABC):
         return digest.hexdigest()
 
     def _keep(self, files: Iterable[tuple[str, int]]) -> None:
-        kept = sorted((name, size) for name, size in files if is_picture(name))
-        self.names, self.sizes = tuple(n for n, _ in kept), tuple(s for _, s in kept)
+        pictures = sorted((name, size) for name, size in files if is_picture(name))
+        self.names, self.sizes = tuple(n for n, _ in pictures), tuple(s for _, s in pictures)
 
 
 def is_picture(name: str) -> bool:
