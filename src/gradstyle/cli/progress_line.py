@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HALF_LIFE = 20.0  # seconds, of what the shown speed is the mean of
 
 
-class Line:
+class ProgressLine:
     """A progress line on a terminal; elsewhere a line every half minute."""
 
     def __init__(self, interval: float = 30.0) -> None:
@@ -25,7 +25,7 @@ class Line:
         self.last: Progress | None = None
         self.status: Any = None
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> ProgressLine:
         if console.is_terminal:
             self.status = console.status("starting")
             self.status.start()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from .app import Command, ForceOption, console
-from .progress_line import Line
+from .progress_line import ProgressLine
 
 DataArgument = Annotated[Path, typer.Argument(help="Pictures: a folder (nested), a zip, a tar or a folder of tars.")]
 RecipeOption = Annotated[
@@ -118,7 +118,7 @@ def train(
     request = Request(
         kind, data, out, recipe, changes or (), inputs, resume=resume, cache=cache, device=device, split=rows
     )
-    with Line() as line:
+    with ProgressLine() as line:
         outcome = begin(request, Budget(minutes, images), line)
         ended = "the run is done" if outcome.done else "go on with --resume"
         line.say(f"{outcome.progress.images:,} images seen; {ended}")
@@ -205,7 +205,7 @@ def everything(
     if split:
         overrides.append("data.split=" + json.dumps(Split.parse(split).named, ensure_ascii=False))
     weights, table = _weights(start) if start else None, _table(labels) if labels else None
-    with Line() as line:
+    with ProgressLine() as line:
         done = chain.run(out, line, data, recipe, minutes, piece, table, weights, overrides, cache, device)
         line.say("all is trained" if done else "call again to go on")
 
