@@ -79,7 +79,7 @@ def test_compare_writes_markdown_and_json(runs: Path, tmp_path: Path) -> None:
 def test_a_run_in_which_everything_failed_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tiny_runs.a_bundle(tmp_path / "bundle", crop="none", judged=False)
     photos = tiny_runs.some_photos(tmp_path / "photos", count=2)
-    monkeypatch.setattr("gradstyle.evaluation.bench._wrong", lambda outcome: "l2 is nan")
+    monkeypatch.setattr("gradstyle.evaluation.measurement._wrong", lambda outcome: "l2 is nan")
     code, said, errors = run("reconstruction", bundle, photos, "-m", "e4e", "--out", tmp_path / "run")
     assert code == 1 and "e4e failed on 2 photos" in said
     assert errors.splitlines()[-1].startswith("error: every method failed on every photo")

@@ -21,16 +21,6 @@ def full() -> GradStyle:
     return method
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.a_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.some_photos(tmp_path_factory.mktemp("photos") / "test")
-
-
 @torch.inference_mode()
 def test_variants_are_the_whole_without_a_part() -> None:
     method, photo, edit = full(), tiny.photos(2), tiny.an_edit()
@@ -80,7 +70,7 @@ def test_a_stream_walked_ends_where_the_method_ends() -> None:
     assert all(float(step[3].max()) == 0 for step in still[1:] if step[3] is not None)
 
 
-def test_an_ablation_run(bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_an_ablation_run(bundle: Path, photos: Path, tmp_path: Path, ask: runs.Ask) -> None:
     other = Bundle.load(bundle)
     config = runs.tiny.CONFIGS["gradstyle"]
     import dataclasses
@@ -89,7 +79,7 @@ def test_an_ablation_run(bundle: Path, photos: Path, tmp_path: Path) -> None:
     other.put("gradstyle", bare)
     trained = other.save(tmp_path / "no-grm")
     changes = {"edits": ["smile"], "variants": {"without GRM": str(trained)}}
-    folder = ablation(runs.request(bundle, photos, tmp_path / "run", photos=3, changes=changes))
+    folder = ablation(ask(photos=3, options=changes))
     record, values = folder.record(), folder.values()
     assert record.methods[0] == FULL and record.methods[-1] == "without GRM" and len(record.methods) == 10
     assert record.conditions == ("", "smile=-2", "smile=+2")
@@ -107,18 +97,18 @@ def test_an_ablation_run(bundle: Path, photos: Path, tmp_path: Path) -> None:
     foreign.put("generator", tiny.generator(seed=5))
     elsewhere = foreign.save(tmp_path / "foreign")
     with pytest.raises(ValueError, match="variant 'x' is on generator"):
-        ablation(runs.request(bundle, photos, tmp_path / "x", changes={"variants": {"x": str(elsewhere)}}))
+        ablation(ask("x", options={"variants": {"x": str(elsewhere)}}))
 
 
-def test_what_cannot_be_left_out_is_said(bundle: Path, photos: Path, tmp_path: Path) -> None:
-    asked = runs.request(bundle, photos, tmp_path / "run", photos=2, shown=0, changes={"edits": ["smile"]})
+def test_what_cannot_be_left_out_is_said(ask: runs.Ask) -> None:
+    asked = ask(photos=2, shown=0, options={"edits": ["smile"]})
     notes = " ".join(ablation(asked).summary().notes)
     assert "Without the GRM is not in the table: what takes its place must be trained" in notes
     assert "without an edit these variants are the full method" in notes
 
 
-def test_residuals_are_measured_and_drawn(bundle: Path, photos: Path, tmp_path: Path) -> None:
-    folder = residuals(runs.request(bundle, photos, tmp_path / "run", photos=3, changes={"edit": "smile"}))
+def test_residuals_are_measured_and_drawn(ask: runs.Ask) -> None:
+    folder = residuals(ask(photos=3, options={"edit": "smile"}))
     record, values = folder.record(), folder.values()
     stages = [f"stage {k}" for k in range(4)]
     assert record.conditions == (*stages, *(f"{stage}, smile=+2" for stage in stages))
@@ -131,4 +121,4 @@ def test_residuals_are_measured_and_drawn(bundle: Path, photos: Path, tmp_path: 
     assert sheet.shape[1] > 8 * 96 and sheet.shape[0] > 2 * 96  # photo, codes, and two of each of three stages
     assert not (folder.path / "pictures" / "stages-002.png").exists()
     with pytest.raises(ValueError, match="has no edit 'hat'"):
-        residuals(runs.request(bundle, photos, tmp_path / "other", changes={"edit": "hat"}))
+        residuals(ask("other", options={"edit": "hat"}))

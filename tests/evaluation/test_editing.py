@@ -17,12 +17,10 @@ from gradstyle.bundles.sliders import Slider
 from gradstyle.cli import app
 from gradstyle.editor import Editor
 from gradstyle.evaluation import sight as sights
-from gradstyle.evaluation.bench import Bench
 from gradstyle.evaluation.editing import editing
 from gradstyle.evaluation.ghosts import Ghosts
-from gradstyle.evaluation.matching import REACHED, VANISHES, crossing, fixed, matched, path_of
-from gradstyle.evaluation.matching import Path as Line
-from gradstyle.evaluation.matching import Way as Direction
+from gradstyle.evaluation.matching import REACHED, VANISHES, Direction, MeanPath, crossing, fixed, matched, path_of
+from gradstyle.evaluation.run import Run
 from gradstyle.evaluation.store import RunFolder, Summary
 from gradstyle.metrics.attributes import Target, shown, spread, target_of
 from gradstyle.metrics.similarity import l2, rounded, sharpness
@@ -36,16 +34,6 @@ EDITS = {"edits": ["smile", "age"], "steps": (1.0, 2.0), "undone": 3}
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.a_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.some_photos(tmp_path_factory.mktemp("photos") / "test")
-
-
-@pytest.fixture(scope="module")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs.a_judge().save(tmp_path_factory.mktemp("judge") / "same.safetensors")
 
@@ -53,7 +41,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def done(bundle: Path, photos: Path, second: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     out = tmp_path_factory.mktemp("runs") / "editing"
-    return editing(runs.request(bundle, photos, out, methods=METHODS, changes=EDITS, second_judge=str(second)))
+    return editing(runs.request(bundle, photos, out, methods=METHODS, options=EDITS, second_judge=str(second)))
 
 
 # ---- what an edit changes
@@ -170,8 +158,8 @@ def test_the_other_way_changes_count_down() -> None:
     assert down.matched(5.0) == "smile=matched:-5°" and down.area(4.321) == "smile=area:-4.32°"
 
 
-def a_line() -> tuple[Line, Values]:
-    path = Line([0.0, 1.0, 0.9, 3.0], [VANISHES, "a", "b", "c"])  # at b it goes back
+def a_line() -> tuple[MeanPath, Values]:
+    path = MeanPath([0.0, 1.0, 0.9, 3.0], [VANISHES, "a", "b", "c"])  # at b it goes back
     values: Values = {
         ("m", VANISHES, "id"): {"p": 1.0, "q": 0.8},
         ("m", "a", "id"): {"p": 0.8, "q": 0.6},
@@ -269,14 +257,14 @@ def test_every_amount_is_measured_within_the_sliders(done: RunFolder) -> None:
 def test_changes_are_those_that_the_judge_sees(done: RunFolder, bundle: Path, photos: Path) -> None:
     """By hand: one edit of one method, from the picture with a vanishing edit, in the data's deviations."""
     judge, editor = runs.a_judge(), Editor(Bundle.load(bundle), "e4e", "cpu")
-    bench = Bench("editing", runs.request(bundle, photos, done.path))
-    images = torch.cat([bench.photos[batch] for batch in range(bench.photos.batches)])
+    run = Run("editing", runs.request(bundle, photos, done.path))
+    images = torch.cat([run.photos[batch] for batch in range(run.photos.batches)])
     smile = editor.edits["smile"]
     inversion = editor.invert(images)
     with torch.inference_mode():
         before = judge(rounded(editor.render(inversion, 1e-4 * smile))).double()
         after = judge(rounded(editor.render(inversion, -2 * smile))).double()
-        unit = judge(torch.cat([bench.at_resolution(b) for b in range(bench.photos.batches)])).double().std(dim=0)
+        unit = judge(torch.cat([run.sources(b).images for b in range(run.photos.batches)])).double().std(dim=0)
     moved = (after - before) / unit
     found = done.values()
     assert list(found["e4e", "smile=-2", "judge_change"].values()) == pytest.approx(moved[:, 0].tolist(), abs=1e-3)
@@ -303,12 +291,12 @@ class Watch:
 
 
 def test_what_an_onlooker_sees_is_counted_and_so_is_the_face_that_it_does_not_find(
-    bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, ask: runs.Ask
 ) -> None:
     """By hand: one edit of one method, in deviations among the photos, one of which has no face."""
-    asked = runs.request(bundle, photos, tmp_path / "run", methods=("e4e",), changes={"edits": ["smile"], "undone": 0})
-    bench, editor = Bench("editing", asked), Editor(Bundle.load(bundle), "e4e", "cpu")
-    images = torch.cat([bench.photos[batch] for batch in range(bench.photos.batches)])
+    asked = ask(methods=("e4e",), options={"edits": ["smile"], "undone": 0})
+    run, editor = Run("editing", asked), Editor(Bundle.load(bundle), "e4e", "cpu")
+    images = torch.cat([run.photos[batch] for batch in range(run.photos.batches)])
     smile, inversion = editor.edits["smile"], editor.invert(images)
     with torch.inference_mode():
         base, edited = (rounded(editor.render(inversion, a * smile)).double().mean(dim=(1, 2, 3)) for a in (1e-4, 2))
@@ -321,7 +309,7 @@ def test_what_an_onlooker_sees_is_counted_and_so_is_the_face_that_it_does_not_fi
     record, values = done.record(), done.values()
     names = record.photos
     assert record.protocol["edits"]["smile"]["change"] == "mesh_mouth"
-    own = torch.cat([bench.at_resolution(b) for b in range(bench.photos.batches)]).double().mean(dim=(1, 2, 3))
+    own = torch.cat([run.sources(b).images for b in range(run.photos.batches)]).double().mean(dim=(1, 2, 3))
     unit = own[known & (own <= brightest)].std()
     gone = (base > brightest) | (edited > brightest)
     assert int(gone[known].sum()) == 1
@@ -338,16 +326,16 @@ def test_what_an_onlooker_sees_is_counted_and_so_is_the_face_that_it_does_not_fi
 
 
 def test_undoing_is_inverting_again_and_taking_back(done: RunFolder, bundle: Path, photos: Path) -> None:
-    editor, bench = (
+    editor, run = (
         Editor(Bundle.load(bundle), "gradstyle", "cpu"),
-        Bench("editing", runs.request(bundle, photos, done.path)),
+        Run("editing", runs.request(bundle, photos, done.path)),
     )
-    smile, first = editor.edits["smile"], bench.photos[0][:3]
+    smile, first = editor.edits["smile"], run.photos[0][:3]
     inversion = editor.invert(first)
     again = editor.invert(rounded(editor.render(inversion, 2 * smile)))
     back = editor.render(again, -2 * smile)
     found = done.values()["gradstyle", "smile=+2", "undone_l2"]
-    assert list(found.values()) == pytest.approx(l2(back, bench.at_resolution(0)[:3]).tolist(), rel=1e-3)
+    assert list(found.values()) == pytest.approx(l2(back, run.sources(0).images[:3]).tolist(), rel=1e-3)
     assert smile.w is not None
     away = (again.codes.w - 2 * smile.w - inversion.codes.w).square().mean(dim=(1, 2)).sqrt()
     assert list(done.values()["gradstyle", "smile=+2", "undone_codes"].values()) == pytest.approx(
@@ -398,26 +386,18 @@ def test_sets_are_of_photos_that_lack_what_the_edit_gives(done: RunFolder) -> No
     assert all(row.mean is not None and row.mean > 0 for row in rows.values())
 
 
-def test_the_same_command_gives_the_same_digits(
-    done: RunFolder, bundle: Path, photos: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Bench, "costs", lambda self: {})
-    asked = runs.request(bundle, photos, tmp_path / "run", methods=METHODS, changes=EDITS, second_judge=str(second))
-
-    def stop(what: str, step: int, total: int) -> None:
-        if what == "measuring" and step == 2:
-            raise KeyboardInterrupt
+def test_the_same_command_gives_the_same_digits(done: RunFolder, second: Path, no_costs: None, ask: runs.Ask) -> None:
+    asked = ask(methods=METHODS, options=EDITS, second_judge=str(second))
 
     with pytest.raises(KeyboardInterrupt):
-        editing(asked, stop)
+        editing(asked, runs.stop_at(2))
     editing(asked)
     assert runs.files(asked.out) == runs.files(done.path)
 
 
 def test_batches_side_by_side_give_what_each_gives_alone(
-    done: RunFolder, bundle: Path, photos: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: RunFolder, second: Path, monkeypatch: pytest.MonkeyPatch, no_costs: None, ask: runs.Ask
 ) -> None:
-    monkeypatch.setattr(Bench, "costs", lambda self: {})
     inverting, most = set[int](), 0
     both, invert = threading.Barrier(2), Editor.invert
 
@@ -433,7 +413,7 @@ def test_batches_side_by_side_give_what_each_gives_alone(
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        asked = runs.request(bundle, photos, tmp_path / "run", methods=METHODS, changes=EDITS, second_judge=str(second))
+        asked = ask(methods=METHODS, options=EDITS, second_judge=str(second))
         editing(asked)
         assert torch.get_num_threads() == 2
     finally:
@@ -457,7 +437,7 @@ def of_sets(summary: Summary) -> dict[tuple[str, str, str], float | None]:
     return {(row.method, row.condition, row.metric): row.mean for row in summary.rows if row.metric in SETS}
 
 
-def test_a_teacher_is_no_judge_and_a_file_that_does_not_say_is_said(bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_teacher_is_no_judge_and_a_file_that_does_not_say_is_said(tmp_path: Path, ask: runs.Ask) -> None:
     files = {}
     for role in ("teacher", "judge", ""):
         network = runs.a_judge(2)
@@ -465,26 +445,23 @@ def test_a_teacher_is_no_judge_and_a_file_that_does_not_say_is_said(bundle: Path
         files[role] = network.save(tmp_path / f"{role or 'older'}.safetensors")
     for given in ({"judge": str(files["teacher"])}, {"second_judge": str(files["teacher"])}):
         with pytest.raises(ValueError, match=r"teacher.safetensors is a teacher: methods have learned from it"):
-            Bench("editing", runs.request(bundle, photos, tmp_path / "run", **given))
-    notes = {
-        role: Bench("editing", runs.request(bundle, photos, tmp_path / "run", second_judge=str(files[role]))).notes
-        for role in ("judge", "")
-    }
+            Run("editing", ask(**given))
+    notes = {role: Run("editing", ask(second_judge=str(files[role]))).notes for role in ("judge", "")}
     assert notes[""][0].startswith("older.safetensors is of before networks said what they are for")
     assert not any("before networks said" in note for note in notes["judge"])
 
 
-def test_heads_without_faces_cannot_be_seen_to_turn(bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_heads_without_faces_cannot_be_seen_to_turn(photos: Path, ask: runs.Ask) -> None:
     changes = {"edits": ["smile"], "attributes": {"smile": "yaw"}}
     with pytest.raises(ValueError, match="in none of the 6 photos a face is found, so that nothing sees how far"):
-        editing(runs.request(bundle, photos, tmp_path / "run", changes=changes))
+        editing(ask(options=changes))
 
 
-def test_what_editing_needs_is_said(bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_what_editing_needs_is_said(bundle: Path, photos: Path, tmp_path: Path, ask: runs.Ask) -> None:
     bare = runs.a_bundle(tmp_path / "bare", judged=False)
     with pytest.raises(ValueError, match="needs a judge, which tells attributes apart"):
         editing(runs.request(bare, photos, tmp_path / "run"))
     with pytest.raises(ValueError, match="has no edit 'hat'; it has age, smile"):
-        editing(runs.request(bundle, photos, tmp_path / "run", changes={"edits": ["hat"]}))
+        editing(ask(options={"edits": ["hat"]}))
     told = CliRunner().invoke(app, ["evaluate", "editing", str(bundle), str(photos), "--attribute", "smile"])
     assert told.exit_code == 1 and "--attribute is EDIT=NAME" in told.output

@@ -15,9 +15,9 @@ from gradstyle.bundles.sliders import Slider
 from gradstyle.cli import app
 from gradstyle.editor import Editor
 from gradstyle.edits import Edit
-from gradstyle.evaluation.bench import Bench, Request
-from gradstyle.evaluation.evaluators import Gauge
+from gradstyle.evaluation.evaluators import Evaluators
 from gradstyle.evaluation.pairs import TRUTH, Samples, changes_of, pairs, samples
+from gradstyle.evaluation.protocol import Protocol
 from gradstyle.evaluation.store import RunFolder
 from gradstyle.metrics.identity import DlibIdentity
 from gradstyle.metrics.similarity import psnr, rounded
@@ -33,13 +33,8 @@ METHODS = ("gradstyle", "e4e", "carried")
 EDITED = ("smile=-1.5", "smile=+1.5", "age=-1.5", "age=+1")  # as far as the sliders go
 
 
-def request(bundle: Path, out: Path, **changes: Any) -> Request:
+def request(bundle: Path, out: Path, **changes: Any) -> Protocol:
     return runs.request(bundle, Path(), out, **{"data": "", "photos": COUNT, "methods": METHODS} | changes)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.a_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +98,7 @@ def test_edits_are_the_usual_ones_within_their_sliders() -> None:
 
 
 def test_whoever_knows_the_codes_tells_the_truth_and_beats_changing_nothing(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_costs: None
 ) -> None:
     """The truth is G(w + a·d): the codes alone reach it to the last bit, if they are the true ones."""
     asked = request(bundle, tmp_path / "run", methods=("e4e", "paste"))
@@ -116,7 +111,6 @@ def test_whoever_knows_the_codes_tells_the_truth_and_beats_changing_nothing(
         return self._method.invert(photo, known[photo.numpy().tobytes()])
 
     monkeypatch.setattr(Editor, "invert", knowing)
-    monkeypatch.setattr(Bench, "costs", lambda self: {})
     folder = pairs(asked)
     values, summary = folder.values(), folder.summary()
     for condition in EDITED:
@@ -133,12 +127,12 @@ def test_the_unedited_picture_is_measured_as_any_answer(done: RunFolder, bundle:
     opened, values = Bundle.load(bundle), done.values()
     generator, judge = opened.generator(), runs.a_judge()
     codes = samples(generator, COUNT, 0.7, 0.5, seed=0)[0]
-    gauge = Gauge(32, [DlibIdentity("celeba")], [judge])
-    before = gauge.look(generator(codes))
+    evaluators = Evaluators(32, [DlibIdentity("celeba")], [judge])
+    before = evaluators.look(generator(codes))
     for condition in EDITED:
         name, _, amount = condition.partition("=")
-        truth = gauge.look(generator((float(amount) * opened.edits[name]).apply(codes)))
-        for metric, wanted in gauge.compare(before, truth).items():
+        truth = evaluators.look(generator((float(amount) * opened.edits[name]).apply(codes)))
+        for metric, wanted in evaluators.compare(before, truth).items():
             found = torch.tensor(list(values[UNEDITED, condition, metric].values()), dtype=torch.float64)
             torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
         assert torch.equal(psnr(before.images, truth.images).isinf(), torch.zeros(COUNT, dtype=torch.bool))
@@ -177,16 +171,11 @@ def test_pictures_of_the_truth_stand_beside_the_methods(done: RunFolder, bundle:
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
-    done: RunFolder, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: RunFolder, bundle: Path, tmp_path: Path, no_costs: None
 ) -> None:
-    def stop(what: str, step: int, total: int) -> None:
-        if what == "measuring" and step == 6:
-            raise KeyboardInterrupt
-
     asked = request(bundle, tmp_path / "run")
-    monkeypatch.setattr(Bench, "costs", lambda self: {})
     with pytest.raises(KeyboardInterrupt):
-        pairs(asked, stop)
+        pairs(asked, runs.stop_at(6))
     assert len(list((asked.out / "parts").iterdir())) >= 6 and not RunFolder(asked.out).record().complete
     pairs(asked)
     reports = {"report.html", "report.md", "report.json"}
@@ -194,11 +183,11 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert runs.files(asked.out) == theirs
     for change in ({"truncation": 0.6}, {"mixed": 0.4}, {"steps": (1.0,)}, {"edits": ("age",)}):
         with pytest.raises(ValueError, match="holds a run of other methods, photos, networks or choices"):
-            pairs(request(bundle, asked.out, changes=change))
+            pairs(request(bundle, asked.out, options=change))
 
 
 def test_a_picture_that_fails_costs_the_others_nothing(
-    done: RunFolder, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: RunFolder, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_costs: None
 ) -> None:
     """And each of its batch is compared with its own truth."""
     invert = Editor.invert
@@ -210,7 +199,6 @@ def test_a_picture_that_fails_costs_the_others_nothing(
 
     bad = Samples(Bundle.load(bundle).generator(), COUNT, 4)[0][1]
     monkeypatch.setattr(Editor, "invert", failing)
-    monkeypatch.setattr(Bench, "costs", lambda self: {})
     folder = pairs(request(bundle, tmp_path / "run", methods=("e4e",)))
     (failure,) = folder.record().failures
     assert failure.photo == done.record().photos[1] and failure.reason == "out of memory"

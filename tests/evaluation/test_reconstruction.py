@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 from gradstyle.bundles import Bundle
 from gradstyle.cli import app
 from gradstyle.editor import Editor
-from gradstyle.evaluation.bench import Bench
-from gradstyle.evaluation.evaluators import Gauge
+from gradstyle.evaluation.evaluators import Evaluators
 from gradstyle.evaluation.photos import counted, reason
 from gradstyle.evaluation.reconstruction import reconstruction
+from gradstyle.evaluation.run import Run
 from gradstyle.evaluation.store import RunFolder
 from gradstyle.losses import LPIPS, FeatureDistance
 from gradstyle.losses.inception import Inception
@@ -31,16 +31,6 @@ from gradstyle.metrics.identity import DlibIdentity
 from gradstyle.photos import open_photo
 from gradstyle.report.content import Report
 from tests.support import runs
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.a_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.some_photos(tmp_path_factory.mktemp("photos") / "test")
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +119,9 @@ def test_set_distances_are_of_all_photos(done: RunFolder, bundle: Path, photos: 
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
-    done: RunFolder, bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: RunFolder, monkeypatch: pytest.MonkeyPatch, no_costs: None, ask: runs.Ask
 ) -> None:
-    asked, every = runs.request(bundle, photos, tmp_path / "run"), len(runs.MEASURED)
+    asked, every = ask(), len(runs.MEASURED)
     inverted: list[int] = []
     invert = Editor.invert
 
@@ -141,17 +131,12 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 
     monkeypatch.setattr(Editor, "invert", counting)
 
-    def stop(what: str, step: int, total: int) -> None:
-        if what == "measuring" and step == every:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        reconstruction(asked, stop)
+        reconstruction(asked, runs.stop_at(every))
     assert not RunFolder(asked.out).record().complete and len(inverted) == every
     (asked.out / "parts" / "00002.json").write_text("{")  # cut short by a full disk, say
     (asked.out / "parts" / "00003.safetensors").unlink()
     inverted.clear()
-    monkeypatch.setattr(Bench, "costs", lambda self: {})
     reconstruction(asked)
     assert inverted == [4, 4, *[2] * every]  # the two damaged parts, and the second batch
     assert runs.files(asked.out) == runs.files(done.path)
@@ -161,7 +146,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 
 
 def test_a_method_that_fails_on_a_photo_costs_the_others_nothing(
-    done: RunFolder, bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: RunFolder, photos: Path, monkeypatch: pytest.MonkeyPatch, no_costs: None, ask: runs.Ask
 ) -> None:
     render, invert = Editor.render, Editor.invert
 
@@ -177,8 +162,7 @@ def test_a_method_that_fails_on_a_photo_costs_the_others_nothing(
     bad = float(open_photo(photos / "2.png").pixels[0, 0, 0]) / 127.5 - 1
     monkeypatch.setattr(Editor, "invert", failing)
     monkeypatch.setattr(Editor, "render", spoiling)
-    monkeypatch.setattr(Bench, "costs", lambda self: {})
-    folder = reconstruction(runs.request(bundle, photos, tmp_path / "run"))
+    folder = reconstruction(ask())
     record, values, summary, before = folder.record(), folder.values(), folder.summary(), done.values()
     failed = {(f.photo, f.method): f.reason for f in record.failures if f.method}
     assert set(failed) == {("2.png", "sdic"), ("8.png", "hfgi"), ("10.png", "hfgi")}
@@ -195,22 +179,22 @@ def test_a_method_that_fails_on_a_photo_costs_the_others_nothing(
 
 
 def test_a_folder_of_another_run_is_not_gone_on_with(
-    done: RunFolder, bundle: Path, photos: Path, tmp_path: Path
+    done: RunFolder, photos: Path, tmp_path: Path, ask: runs.Ask
 ) -> None:
     shutil.copytree(done.path, tmp_path / "run")
     for change in ({"seed": 1}, {"methods": ("e4e",)}, {"batch": 3}, {"photos": 4}):
         with pytest.raises(ValueError, match="holds a run of other methods, photos, networks or choices"):
-            reconstruction(runs.request(bundle, photos, tmp_path / "run", **change))
-    reconstruction(runs.request(bundle, photos, tmp_path / "run", methods=("e4e",), photos=2, force=True))
+            reconstruction(ask(**change))
+    reconstruction(ask(methods=("e4e",), photos=2, force=True))
     assert RunFolder(tmp_path / "run").record().methods == ("e4e",)
     assert {key[0] for key in RunFolder(tmp_path / "run").values()} == {"e4e"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "novel.txt").write_text("mine")
     with pytest.raises(ValueError, match="is not empty and holds no run"):
-        reconstruction(runs.request(bundle, photos, tmp_path / "mine", force=True))
+        reconstruction(ask("mine", force=True))
 
 
-def test_what_is_not_there_is_said_before_anything_is_measured(bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_said_before_anything_is_measured(tmp_path: Path, ask: runs.Ask) -> None:
     for change, said in (
         ({"methods": ("pti",)}, "has no pti; it has gradmove, gradstyle, styleres, sdic, hfgi, e4e, paste, carried"),
         ({"second_judge": "x"}, "No such file|not a readable"),
@@ -218,7 +202,7 @@ def test_what_is_not_there_is_said_before_anything_is_measured(bundle: Path, pho
         ({"data": str(tmp_path)}, "no pictures in"),
     ):
         with pytest.raises((ValueError, OSError), match=said):
-            reconstruction(runs.request(bundle, photos, tmp_path / "run", **change))
+            reconstruction(ask(**change))
     assert not (tmp_path / "run").exists()
 
 
@@ -230,9 +214,9 @@ def test_without_a_judge_and_a_known_crop_the_rest_is_measured(photos: Path, tmp
     assert "no judge in the bundle" in notes and "No identity by dlib's network" in notes
 
 
-def test_two_judges_are_compared(bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_two_judges_are_compared(tmp_path: Path, ask: runs.Ask) -> None:
     other = runs.a_judge(7).save(tmp_path / "other.safetensors")
-    folder = reconstruction(runs.request(bundle, photos, tmp_path / "run", second_judge=str(other)))
+    folder = reconstruction(ask(second_judge=str(other)))
     (agreed,) = folder.summary().agreement  # of the methods: both judges find a copy perfect
     means = {
         name: [row.mean for m in runs.METHODS if (row := folder.summary().row(m, "", f"{name}_distance"))]
@@ -245,20 +229,20 @@ def test_two_judges_are_compared(bundle: Path, photos: Path, tmp_path: Path) -> 
 @torch.inference_mode()
 def test_every_figure_of_a_copy_is_perfect_and_of_noise_bad() -> None:
     judge = runs.a_judge()
-    gauge = Gauge(32, [DlibIdentity("celeba")], [judge], LPIPS("alex"))
-    seen = gauge.look(F.interpolate(torch.rand(3, 3, 4, 4) * 2 - 1, size=(32, 32), mode="bilinear"))
-    noise = gauge.look(torch.rand(3, 3, 32, 32) * 2 - 1)
-    same, other = gauge.compare(seen, seen), gauge.compare(noise, seen)
+    evaluators = Evaluators(32, [DlibIdentity("celeba")], [judge], LPIPS("alex"))
+    seen = evaluators.look(F.interpolate(torch.rand(3, 3, 4, 4) * 2 - 1, size=(32, 32), mode="bilinear"))
+    noise = evaluators.look(torch.rand(3, 3, 32, 32) * 2 - 1)
+    same, other = evaluators.compare(seen, seen), evaluators.compare(noise, seen)
     perfect = {"higher": {"psnr": torch.inf}, "lower": {}}
-    for metric in gauge.pair_metrics:
+    for metric in evaluators.pair_metrics:
         best = perfect[metric.better].get(metric.name, 1.0 if metric.better == "higher" else 0.0)
         assert torch.allclose(same[metric.name], torch.full((3,), best, dtype=torch.float64)), metric.name
         worse = other[metric.name] < best if metric.better == "higher" else other[metric.name] > best
         assert bool(worse.all()), metric.name
     pictures = noise.images, seen.images
     assert torch.allclose(other["judge_distance"], FeatureDistance(judge).distance(*pictures).double(), atol=1e-6)
-    assert gauge.lpips is not None
-    assert torch.allclose(other["lpips"], gauge.lpips.distance(*pictures).double(), atol=1e-6)
+    assert evaluators.lpips is not None
+    assert torch.allclose(other["lpips"], evaluators.lpips.distance(*pictures).double(), atol=1e-6)
 
 
 def test_photos_are_taken_in_the_order_of_their_numbers() -> None:
@@ -281,7 +265,7 @@ def test_the_command(bundle: Path, photos: Path, tmp_path: Path) -> None:
 
 
 def test_the_fid_is_of_the_network_that_defines_it(
-    bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_costs: None, ask: runs.Ask
 ) -> None:
     """With a small network in its place: whose vectors are compared, and under which name."""
     torch.manual_seed(0)
@@ -290,15 +274,14 @@ def test_the_fid_is_of_the_network_that_defines_it(
     monkeypatch.setattr(Inception, "open", classmethod(lambda cls, path: cls.__new__(cls)))
     monkeypatch.setattr(Inception, "__call__", Inception.forward, raising=False)
     monkeypatch.setattr(Inception, "to", lambda self, device: self)
-    monkeypatch.setattr(Bench, "costs", lambda self: {})
     (tmp_path / "inception.pth").write_bytes(b"x")
-    asked = runs.request(bundle, photos, tmp_path / "run", methods=("e4e",), inception=str(tmp_path / "inception.pth"))
+    asked = ask(methods=("e4e",), inception=str(tmp_path / "inception.pth"))
     folder = reconstruction(asked)
     row, kid = folder.summary().row("e4e", "", "fid"), folder.summary().row("e4e", "", "kid")
-    bench = Bench("reconstruction", asked)
-    sources = torch.cat([bench.at_resolution(batch) for batch in range(bench.photos.batches)])
-    images = torch.cat([bench.photos[batch] for batch in range(bench.photos.batches)])
-    editor = bench.editors["e4e"]
+    run = Run("reconstruction", asked)
+    sources = torch.cat([run.sources(batch).images for batch in range(run.photos.batches)])
+    images = torch.cat([run.photos[batch] for batch in range(run.photos.batches)])
+    editor = run.editors["e4e"]
     again = similarity.rounded(editor.render(editor.invert(images)))
     sets = [F.adaptive_avg_pool2d(each, 4).flatten(1) @ mix for each in (again, sources)]
     assert row is not None and kid is not None and row.n == runs.COUNT

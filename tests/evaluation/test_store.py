@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gradstyle.evaluation.store import Failure, Picture, Record, RunFolder, Summary, conditions_of, picture_name
+from gradstyle.evaluation.store import Failure, Picture, Record, RunFolder, Summary, picture_name
 from gradstyle.metrics.values import Curve, Metric, Row, Values
 
 PHOTOS = ("b/2.png", "a, with a comma.png", 'odd "quotes"\n.png', "number.png", "inf")
@@ -27,7 +27,7 @@ def an_example(path: Path) -> tuple[RunFolder, Record, Summary, Values]:
         bundle={"name": "faces", "fingerprint": "0123", "resolution": 64, "parts": {"generator": "ab"}},
         data={"name": "photos.zip", "fingerprint": "cd", "split": "test", "photos": 5},
         methods=("gradstyle", "e4e"),
-        conditions=conditions_of(values),
+        conditions=("", "smile=+2", "smile=matched:1.0"),
         metrics=(Metric("ssim", "SSIM", "higher"), Metric("psnr", "PSNR (dB)", "higher", "of the mean error")),
         photos=PHOTOS,
         failures=(Failure("broken.png", "", "not a picture"), Failure(PHOTOS[3], "e4e", "out of memory")),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from gradstyle.metrics.stats import FLIPS, Resampling, Summariser, agreement, common, holm
+from gradstyle.metrics.stats import FLIPS, Resampling, agreement, common, holm, summarise
 from gradstyle.metrics.values import Metric, Row, Values
 
 PHOTOS = [f"{i}.png" for i in range(60)]
@@ -28,7 +28,7 @@ def values(**means: float) -> Values:
 
 def rows(given: Values, methods: list[str] | None = None) -> dict[tuple[str, str], Row]:
     names = methods or list(dict.fromkeys(m for m, _, _ in given))
-    made = Summariser(names, (UP, DOWN, NEITHER), seed=1).rows(given, PHOTOS)
+    made = summarise(given, PHOTOS, names, (UP, DOWN, NEITHER), seed=1)
     return {(row.method, row.metric): row for row in made}
 
 
@@ -100,9 +100,9 @@ def test_holms_correction() -> None:
 
 def test_the_same_seed_gives_the_same_digits_and_another_gives_others() -> None:
     given = values(a=0.0, b=0.02)
-    first, again = (Summariser("ab", (UP, DOWN, NEITHER), seed=1).rows(given, PHOTOS) for _ in range(2))
+    first, again = (summarise(given, PHOTOS, "ab", (UP, DOWN, NEITHER), seed=1) for _ in range(2))
     assert first == again
-    assert Summariser("ab", (UP, DOWN, NEITHER), seed=2).rows(given, PHOTOS) != first
+    assert summarise(given, PHOTOS, "ab", (UP, DOWN, NEITHER), seed=2) != first
 
 
 def test_an_exact_copy_has_an_infinite_mean_and_no_interval() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from gradstyle.evaluation.store import SOURCE, Failure, Picture, Record, RunFolder, Summary, picture_name
-from gradstyle.metrics.stats import INTERVAL, TEST, Summariser
+from gradstyle.metrics.stats import INTERVAL, TEST, summarise
 from gradstyle.metrics.values import Curve, Metric, Row, Values
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\"'&|`*.jpg"
@@ -124,7 +124,7 @@ def write(
     }
     run.write_record(Record(**{**stated, **changes}))
     run.write_values(found, photos)
-    summed = tuple(Summariser(tuple({m: 0 for m, _, _ in found}), METRICS, 0).rows(found, photos))
+    summed = tuple(summarise(found, photos, tuple({m: 0 for m, _, _ in found}), METRICS, 0))
     agreement = ({"condition": "smile=+2", "judges": "judge, teacher", "kendall": 0.8, "methods": 5},)
     edited = kind == "editing"
     run.write_summary(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from PIL import Image
 
 from gradstyle.bundles import Bundle, Domain
 from gradstyle.bundles.sliders import Slider
-from gradstyle.evaluation.bench import Request
+from gradstyle.evaluation.protocol import Protocol
 from gradstyle.losses import Judge, JudgeConfig
+from gradstyle.progress import Progress
 from tests.support import tiny
 
 METHODS = ("gradmove", "gradstyle", "styleres", "sdic", "hfgi", "e4e")
@@ -57,8 +59,8 @@ def some_photos(folder: Path, count: int = COUNT) -> Path:
     return folder
 
 
-def request(bundle: Path, folder: Path, out: Path, **changes: Any) -> Request:
-    return Request(
+def request(bundle: Path, folder: Path, out: Path, **changes: Any) -> Protocol:
+    return Protocol(
         **{"bundle": str(bundle), "data": str(folder), "out": out, "batch": 4, "shown": 2, "device": "cpu"} | changes
     )
 
@@ -70,3 +72,16 @@ def files(folder: Path) -> dict[str, bytes]:
         for p in sorted(folder.rglob("*"))
         if p.is_file() and "parts" not in p.parts and p.name != "costs.json"
     }
+
+
+Ask = Callable[..., Protocol]
+
+
+def stop_at(step: int) -> Progress:
+    """Interrupts a run after so many parts."""
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what == "measuring" and done == step:
+            raise KeyboardInterrupt
+
+    return progress

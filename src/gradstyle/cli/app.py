@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
 
 from ..files import check_name
+from ..progress import Progress
 
 if TYPE_CHECKING:
     from ..report.tables import Table
@@ -77,12 +78,29 @@ def print_table(table: Table, styles: Sequence[str] = ()) -> None:
 
 
 @contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Shows a bar for each kind of work that it is called with: how far it is, and the time that is left."""
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
+    times = (bars.TimeElapsedColumn(), bars.TextColumn("left"), bars.TimeRemainingColumn())
+    with bars.Progress(*columns, *times, console=errors, transient=True) as shown:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = shown.add_task(what, total=total)
+            shown.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+@contextmanager
 def download_bar(title: str) -> Iterator[Any]:
-    """A bar to hand to a download: called with the bytes so far and the bytes in all, if known."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=errors) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    """Shows a bar for a download; it is called with the bytes so far and the bytes in all, if known."""
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.DownloadColumn())
+    times = (bars.TransferSpeedColumn(), bars.TimeRemainingColumn())
+    with bars.Progress(*columns, *times, console=errors) as shown:
+        task = shown.add_task(title, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
 BundleOption = Annotated[

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import Command, DeviceOption, ForceOption, errors, print_table, say, writable
+from .app import Command, ForceOption, print_table, say, writable
+from .measuring import NETWORKS, BundleArgument, DataArgument, Shared, measure, named, with_shared_options
 
 if TYPE_CHECKING:
-    from ..evaluation.bench import Request
     from ..evaluation.store import RunFolder
-    from ..progress import Progress
 
 app = typer.Typer(
     help="Measure the methods of a bundle on photos, under one protocol, and report.", no_args_is_help=True
@@ -29,82 +25,26 @@ def evaluate() -> None:
     """One protocol over all methods of a bundle; every run is a folder that an interrupted run goes on in."""
 
 
-Preset = Literal["bundled", "celeba-hq-1000"]
-BundleArgument = Annotated[str, typer.Argument(help="A bundle's folder, or the name of an installed one.")]
-DataArgument = Annotated[Path, typer.Argument(help="Photos the bundle has not learned from: a folder, a zip or a tar.")]
-RunOption = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", help="The run's folder; an interrupted run goes on there. [default: runs/KIND-BUNDLE]"),
-]
-PresetOption = Annotated[
-    Preset,
-    typer.Option(
-        help="bundled: the first 1,000 photos of the test part. celeba-hq-1000: the paper's protocol, the first 1,000 "
-        "photos at 1024 px by the paper's metrics, whose networks are to be given."
-    ),
-]
-MethodsOption = Annotated[
+EditsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--method",
-        "-m",
-        help="Only this method or baseline (paste, carried); may be given again. All, if not given.",
+        "--edit",
+        "-e",
+        help="An edit to measure; may be given again; 'all': every slider. If not given: smile and pose, of pairs "
+        "smile, age and yaw.",
     ),
 ]
-PhotosOption = Annotated[int | None, typer.Option(help="The first so many photos.", min=1, show_default="1000")]
-SplitOption = Annotated[
-    str | None,
+AmountsOption = Annotated[
+    list[float] | None,
     typer.Option(
-        help="Only photos that FILE lists, or whose COLUMN in the CSV is VALUE; 'all' takes every photo. "
-        "If not given: the test part, where an attributes.csv beside the photos says which it is.",
-        metavar="FILE[:COLUMN=VALUE]",
+        "--amount", help="At which each is measured, both ways, within its slider. [1, 2; of pairs 1.5]", min=0.01
     ),
 ]
-JudgeOption = Annotated[Path | None, typer.Option(help="A judge's file, in place of the bundle's own.")]
-SecondOption = Annotated[
-    Path | None, typer.Option("--second-judge", help="Another, never a teacher: how far the two agree is said.")
-]
-FaceOption = Annotated[
-    Path | None, typer.Option("--face-network", help="ArcFace's or CurricularFace's published file, for ID.")
-]
-CropOption = Annotated[
-    Literal["celeba", "ffhq"] | None,
-    typer.Option("--face-crop", help="How the photos are cut, where the bundle does not say; dlib's ID needs it."),
-]
-LPIPSOption = Annotated[Path | None, typer.Option("--lpips", help="The backbone's weights, as torchvision has them.")]
-HeadsOption = Annotated[Path | None, typer.Option("--heads", help="LPIPS's own linear heads for that backbone.")]
-BackboneOption = Annotated[Literal["alex", "vgg"], typer.Option(help="Which backbone --lpips holds.")]
-InceptionOption = Annotated[
-    Path | None, typer.Option("--inception", help="pt_inception-2015-12-05-6726825d.pth, which defines the FID.")
-]
-BatchOption = Annotated[int, typer.Option(help="Photos at once; a part of the protocol.", min=1)]
-SeedOption = Annotated[int, typer.Option(help="Of the bootstrap and of the tests.", min=0)]
-ShownOption = Annotated[int, typer.Option(help="Of so many photos, pictures are kept for the report.", min=0)]
 
 
 @app.command(cls=Command)
-def reconstruction(
-    bundle: BundleArgument,
-    data: DataArgument,
-    out: RunOption = None,
-    preset: PresetOption = "bundled",
-    method: MethodsOption = None,
-    photos: PhotosOption = None,
-    split: SplitOption = None,
-    judge: JudgeOption = None,
-    second_judge: SecondOption = None,
-    face_network: FaceOption = None,
-    face_crop: CropOption = None,
-    lpips: LPIPSOption = None,
-    heads: HeadsOption = None,
-    backbone: BackboneOption = "alex",
-    inception: InceptionOption = None,
-    batch: BatchOption = 20,
-    seed: SeedOption = 0,
-    shown: ShownOption = 12,
-    device: DeviceOption = None,
-    force: ForceOption = False,
-) -> None:
+@with_shared_options()
+def reconstruction(bundle: BundleArgument, data: DataArgument, shared: Shared) -> None:
     """How near each method comes to the photo: the paper's Table 1.
 
     Identity, SSIM, L2, LPIPS where its weights are given, PSNR, MS-SSIM, the judge's distance; with intervals, a
@@ -112,26 +52,20 @@ def reconstruction(
 
     gradstyle evaluate reconstruction faces celeba.zip --out runs/reconstruction
     """
-    from ..evaluation.reconstruction import reconstruction as run
+    from ..evaluation.reconstruction import reconstruction as kind
 
-    request = _request("reconstruction", locals())
-    with _bar() as bar:
-        folder = run(request, bar)
+    folder = measure(kind, shared, bundle, data)
     _show(folder)
 
 
 @app.command(cls=Command)
+@with_shared_options()
 def editing(
     bundle: BundleArgument,
     data: DataArgument,
-    out: RunOption = None,
-    edits: Annotated[
-        list[str] | None,
-        typer.Option("--edit", "-e", help="An edit to measure; may be given again; 'all': every slider. [smile, pose]"),
-    ] = None,
-    amounts: Annotated[
-        list[float] | None, typer.Option("--amount", help="At which each is measured, both ways. [1, 2]", min=0.01)
-    ] = None,
+    shared: Shared,
+    edits: EditsOption = None,
+    amounts: AmountsOption = None,
     attributes: Annotated[
         list[str] | None,
         typer.Option("--attribute", help="What an edit changes, where its name does not say.", metavar="EDIT=[-]NAME"),
@@ -140,23 +74,6 @@ def editing(
         str | None, typer.Option(help="A table of the photos' attributes; attributes.csv beside them, if there is one.")
     ] = None,
     undone: Annotated[int, typer.Option(help="Of the first so many photos, edits are inverted again.", min=0)] = 100,
-    preset: PresetOption = "bundled",
-    method: MethodsOption = None,
-    photos: PhotosOption = None,
-    split: SplitOption = None,
-    judge: JudgeOption = None,
-    second_judge: SecondOption = None,
-    face_network: FaceOption = None,
-    face_crop: CropOption = None,
-    lpips: LPIPSOption = None,
-    heads: HeadsOption = None,
-    backbone: BackboneOption = "alex",
-    inception: InceptionOption = None,
-    batch: BatchOption = 20,
-    seed: SeedOption = 0,
-    shown: ShownOption = 12,
-    device: DeviceOption = None,
-    force: ForceOption = False,
 ) -> None:
     """What stays of a person when one thing is changed: the paper's Table 2, and the same at equal strength.
 
@@ -167,32 +84,22 @@ def editing(
 
     gradstyle evaluate editing faces celeba.zip --edit smile --edit pose --out runs/editing
     """
-    from ..evaluation.editing import editing as run
+    from ..evaluation.editing import editing as kind
 
-    named = dict(_named(text, "--attribute", "EDIT=NAME, such as smile=Smiling") for text in attributes or ())
-    changes = {"edits": edits or (), "steps": amounts or (), "attributes": named, "undone": undone}
-    request = _request("editing", locals(), labels=labels, **changes)
-    with _bar() as bar:
-        folder = run(request, bar)
+    changed = named(attributes, "--attribute", "EDIT=NAME, such as smile=Smiling")
+    folder = measure(
+        kind, shared, bundle, data, edits=edits, steps=amounts, attributes=changed, labels=labels, undone=undone
+    )
     _show(folder, lambda condition: bool(condition) and "matched" not in condition)
 
 
 @app.command(cls=Command)
+@with_shared_options("preset", "photos", "split", "inception")
 def pairs(
     bundle: BundleArgument,
-    out: RunOption = None,
-    edits: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--edit",
-            "-e",
-            help="An edit to measure; may be given again; 'all': every slider. If not given: smile, age and yaw.",
-        ),
-    ] = None,
-    amounts: Annotated[
-        list[float] | None,
-        typer.Option("--amount", help="At which each is measured, both ways, within its slider. [1.5]", min=0.01),
-    ] = None,
+    shared: Shared,
+    edits: EditsOption = None,
+    amounts: AmountsOption = None,
     count: Annotated[int, typer.Option("--pairs", "-n", help="How many pictures.", min=1)] = 200,
     truncation: Annotated[
         float, typer.Option(help="Of the pictures; 1: as varied as it gets; less: more usual.")
@@ -200,19 +107,6 @@ def pairs(
     mixed: Annotated[
         float, typer.Option(help="Share of the pictures whose finer layers are of another one.", min=0, max=1)
     ] = 0.5,
-    method: MethodsOption = None,
-    judge: JudgeOption = None,
-    second_judge: SecondOption = None,
-    face_network: FaceOption = None,
-    face_crop: CropOption = None,
-    lpips: LPIPSOption = None,
-    heads: HeadsOption = None,
-    backbone: BackboneOption = "alex",
-    batch: BatchOption = 20,
-    seed: Annotated[int, typer.Option(help="Of the pictures, of the bootstrap and of the tests.", min=0)] = 0,
-    shown: ShownOption = 12,
-    device: DeviceOption = None,
-    force: ForceOption = False,
 ) -> None:
     """How near each method's edits come to the truth, where it is known: on pictures of the generator's own.
 
@@ -223,12 +117,9 @@ def pairs(
 
     gradstyle evaluate pairs faces --edit smile --edit yaw --out runs/pairs
     """
-    from ..evaluation.pairs import pairs as run
+    from ..evaluation.pairs import pairs as kind
 
-    given = {"split": None, "inception": None, "preset": "bundled", "data": "", "photos": count} | locals()
-    request = _request("pairs", given, edits=edits or (), steps=amounts or (), truncation=truncation, mixed=mixed)
-    with _bar() as bar:
-        folder = run(request, bar)
+    folder = measure(kind, shared, bundle, photos=count, edits=edits, steps=amounts, truncation=truncation, mixed=mixed)
     _show(folder, down=True, metrics=("identity", "identity_network", "lpips", "psnr", "judge_distance"))
 
 
@@ -297,30 +188,16 @@ def card(
 
 
 @app.command(cls=Command)
+@with_shared_options("method", "inception")
 def ablation(
     bundle: BundleArgument,
     data: DataArgument,
-    out: RunOption = None,
+    shared: Shared,
     variants: Annotated[
         list[str] | None,
         typer.Option("--variant", help="A bundle trained without something, beside this one.", metavar="NAME=BUNDLE"),
     ] = None,
-    edits: Annotated[list[str] | None, typer.Option("--edit", "-e", help="An edit to measure. [smile, pose]")] = None,
-    preset: PresetOption = "bundled",
-    photos: PhotosOption = None,
-    split: SplitOption = None,
-    judge: JudgeOption = None,
-    second_judge: SecondOption = None,
-    face_network: FaceOption = None,
-    face_crop: CropOption = None,
-    lpips: LPIPSOption = None,
-    heads: HeadsOption = None,
-    backbone: BackboneOption = "alex",
-    batch: BatchOption = 20,
-    seed: SeedOption = 0,
-    shown: ShownOption = 12,
-    device: DeviceOption = None,
-    force: ForceOption = False,
+    edits: EditsOption = None,
 ) -> None:
     """What each part of GradStyle is for: the paper's Figure 8, as a table and as sheets.
 
@@ -329,29 +206,22 @@ def ablation(
 
     gradstyle evaluate ablation faces celeba.zip --variant "without GRM=runs/no-grm/bundle"
     """
-    from ..evaluation.ablation import ablation as run
+    from ..evaluation.ablation import ablation as kind
 
-    named = dict(_named(text, "--variant", "NAME=BUNDLE") for text in variants or ())
-    request = _request("ablation", {"method": None, "inception": None} | locals(), edits=edits or (), variants=named)
-    with _bar() as bar:
-        folder = run(request, bar)
+    bundles = named(variants, "--variant", "NAME=BUNDLE")
+    folder = measure(kind, shared, bundle, data, edits=edits, variants=bundles)
     _show(folder, down=True)
 
 
 @app.command(cls=Command)
+@with_shared_options("preset", "method", "photos", "inception", *NETWORKS)
 def residuals(
     bundle: BundleArgument,
     data: DataArgument,
-    out: RunOption = None,
+    shared: Shared,
     edit: Annotated[str | None, typer.Option("--edit", "-e", help="The edit of the editing stream.")] = None,
     amount: Annotated[float, typer.Option(help="How much of it.")] = 2.0,
     photos: Annotated[int, typer.Option(help="The first so many photos.", min=1)] = 100,
-    split: SplitOption = None,
-    batch: BatchOption = 20,
-    seed: SeedOption = 0,
-    shown: ShownOption = 12,
-    device: DeviceOption = None,
-    force: ForceOption = False,
 ) -> None:
     """What each stage of GradStyle adds, made visible in both streams: the paper's Figure 7.
 
@@ -360,104 +230,13 @@ def residuals(
 
     gradstyle evaluate residuals faces celeba.zip --edit smile
     """
-    from ..evaluation.residuals import residuals as run
+    from ..evaluation.residuals import residuals as kind
 
-    needless = dict.fromkeys(
-        ("method", "judge", "second_judge", "face_network", "face_crop", "lpips", "heads", "inception")
-    )
-    given = needless | {"backbone": "alex", "preset": "bundled"} | locals()
-    with _bar() as bar:
-        folder = run(_request("residuals", given, edit=edit, amount=amount), bar)
+    folder = measure(kind, shared, bundle, data, photos, edit=edit, amount=amount)
     _show(folder)
 
 
-# ---- shared
-
-
-def _request(kind: str, given: dict[str, Any], labels: str | None = None, **changes: Any) -> Request:
-    from ..evaluation.bench import Request
-    from ..training.table import Split
-
-    bundle, split = given["bundle"], given["split"]
-    request = Request(
-        bundle,
-        str(given["data"]),
-        given["out"] or Path("runs") / f"{kind}-{Path(bundle).name}",
-        tuple(given["method"] or ()),
-        Split.parse(split) if split and split != "all" else None,
-        every_photo=split == "all",
-        photos=given["photos"] or 1000,
-        judge=_text(given["judge"]),
-        second_judge=_text(given["second_judge"]),
-        face=_text(given["face_network"]),
-        face_crop=given["face_crop"],
-        lpips=_text(given["lpips"]),
-        heads=_text(given["heads"]),
-        backbone=given["backbone"],
-        inception=_text(given["inception"]),
-        labels=labels,
-        batch=given["batch"],
-        seed=given["seed"],
-        shown=given["shown"],
-        device=given["device"],
-        force=given["force"],
-        command=shlex.join(["gradstyle", *sys.argv[1:]]),
-        changes=changes,
-    )
-    return _as_the_paper(request) if given["preset"] == "celeba-hq-1000" else request
-
-
-def _as_the_paper(request: Request) -> Request:
-    """The first 1,000 images of CelebA-HQ at 1024 px, by the networks that the paper names."""
-    from dataclasses import replace
-
-    from ..bundles import Bundle
-
-    resolution = Bundle.load(request.bundle).resolution
-    if resolution != 1024:
-        raise ValueError(f"--preset celeba-hq-1000 is for generators of 1024 px, this bundle has {resolution} px")
-    needed = {"--face-network": request.face, "--lpips": request.lpips, "--heads": request.heads}
-    if missing := [name for name, file in needed.items() if file is None]:
-        raise ValueError(
-            f"--preset celeba-hq-1000 measures as the paper does: give {', '.join(missing)} "
-            "(CurricularFace's file; AlexNet's of torchvision; LPIPS's heads)"
-        )
-    return replace(request, every_photo=request.split is None, face_crop=request.face_crop or "ffhq")
-
-
-def _named(text: str, option: str, form: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (equals and name and value):
-        raise ValueError(f"{option} is {form}, got {text!r}")
-    return name, value
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    """What is being done, how far it is, and the time that is left."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=errors, transient=True) as progress:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)
-
-        yield show
+# ---- tables
 
 
 def _show(

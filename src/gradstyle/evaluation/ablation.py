@@ -17,17 +17,18 @@ from torch import Tensor
 from ..bundles import Bundle
 from ..editor import Editor
 from ..methods.gradstyle import GradStyle
-from ..metrics.attributes import Target
 from ..progress import Progress
-from .bench import Bench, Outcome, Request
-from .editing import VANISHING, targets_of
-from .evaluators import Seen
+from .evaluators import Features
 from .matching import condition, fixed
+from .measurement import Measurement
+from .protocol import Protocol
+from .run import Run
 from .sheet import write_sheet
-from .sight import Sight
+from .sight import Sight, vanishing
 from .store import PICTURES, RunFolder
 
 KEEPS = (5.0, 15.0, 30.0, 60.0, 100.0)  # μ
+STEPS = (1.0, 2.0)
 FULL = "full"
 SHEET = f"{PICTURES}/sheet"
 
@@ -40,64 +41,48 @@ class Variant(Editor):
         self._method = method
 
 
-def ablation(request: Request, say: Progress | None = None) -> RunFolder:
-    """Measure GradStyle and what is left of it without its parts, and write the run's folder."""
-    bench = Bench("ablation", replace(request, methods=("gradstyle",)), say)
-    own = Bundle.load(request.bundle).method("gradstyle", device=bench.device)
+def ablation(protocol: Protocol, progress: Progress | None = None) -> RunFolder:
+    """Measures GradStyle and what is left of it without its parts, and writes the run's folder."""
+    run = Run("ablation", replace(protocol, methods=("gradstyle",)), progress)
+    evaluators, own = run.evaluators, Bundle.load(protocol.bundle).method("gradstyle", device=run.device)
     assert isinstance(own, GradStyle)
-    bench.editors = {name: Variant(bench.bundle, bench.device, m) for name, m in variants(own).items()}
+    run.editors = {name: Variant(run.bundle, run.device, method) for name, method in variants(own).items()}
     trained: dict[str, dict[str, Any]] = {}
-    for name, path in dict(request.changes.get("variants") or {}).items():
-        bench.editors[name], trained[name] = _trained(name, path, bench)
-    bench.methods = tuple(bench.editors)
-    judged = bool(bench.judges) and bool(bench.bundle.edits)
+    for name, path in dict(protocol.options.get("variants") or {}).items():
+        run.editors[name], trained[name] = _trained(name, path, run)
+    run.methods = tuple(run.editors)
     sight: Sight | None = None
-    targets: tuple[Target, ...] = ()
-    if judged:
-        targets = targets_of(bench.bundle, request, bench.judges[0].config.attributes, (1.0, 2.0))
-        sight = Sight(bench, targets)
+    if evaluators.judges and run.bundle.edits:
+        sight = Sight(run, STEPS)
     else:
-        bench.notes.append("No edits are measured: that needs a judge, and edits in the bundle.")
-    where = {target: fixed(target.amounts((1.0, 2.0))) for target in targets}
-    conditions = ["", *(condition(target, amount) for target, amounts in where.items() for amount in amounts)]
-    metrics = list(bench.gauge.pair_metrics)
-    if sight:
-        metrics += sight.metrics
-    described = {name: _described(editor, name in trained) for name, editor in bench.editors.items()}
-    record = bench.record(
-        conditions,
-        metrics,
-        variants=described,
+        run.notes.append("No edits are measured: that needs a judge, and edits in the bundle.")
+    targets = sight.targets if sight else ()
+    record = run.record(
+        ["", *(condition(target, amount) for target in targets for amount in fixed(target.amounts(STEPS)))],
+        [*evaluators.pair_metrics, *(sight.metrics if sight else ())],
+        variants={name: _described(editor, name in trained) for name, editor in run.editors.items()},
         trained=trained,
         edits=sight.protocol if sight else {},
     )
 
-    def work(method: str, photos: Tensor, seen: Seen, first: int) -> Outcome:
-        editor, gauge = bench.editors[method], bench.gauge
+    def work(method: str, photos: Tensor, sources: Features, first: int) -> Measurement:
+        editor = run.editors[method]
         inversion = editor.invert(photos)
-        plain = gauge.look(editor.render(inversion))
-        out = Outcome({("", name): v for name, v in gauge.compare(plain, seen).items()}, pictures={"": plain.images})
-        if sight is None:
-            return out
-        out.gaps = sight.gaps
-        before = sight.look(gauge.look(editor.render(inversion, VANISHING * targets[0].edit)), first)
-        for target, amounts in where.items():
-            for amount in amounts:
-                named = condition(target, amount)
-                edited = gauge.look(editor.render(inversion, amount * target.edit), pairs=False)
-                changes = sight.changes(target, before, sight.look(edited, first, target))
-                found = gauge.compare_identity(edited, seen) | changes
-                out.values |= {(named, name): value for name, value in found.items()}
-                out.pictures[named] = edited.images
-        return out
+        plain = evaluators.look(editor.render(inversion))
+        measurement = Measurement(pictures={"": plain.images}, gaps=sight.gaps if sight else frozenset())
+        measurement.add("", evaluators.compare(plain, sources))
+        if sight is not None:
+            base = evaluators.look(editor.render(inversion, vanishing(targets)))
+            for edited in sight.edits(editor, inversion, sight.look(base, first), sources, first, every=False):
+                measurement.add(edited.condition, edited.figures)
+                measurement.pictures[edited.condition] = edited.pictures.images
+        return measurement
 
-    record, values, _ = bench.measure(record, work)
-    _, summary = bench.summary(record, values)
-    notes = (*summary.notes, *_notes(own, trained))
+    record, values, _ = run.measure(record, work)
+    summary = run.summary(record, values)
     for number, named in enumerate(record.conditions):
-        write_sheet(bench.folder.path, record, named, f"{SHEET}-{number}")
-    bench.finish(record, replace(summary, notes=notes))
-    return bench.folder
+        write_sheet(run.folder.path, record, named, f"{SHEET}-{number}")
+    return run.finish(record, replace(summary, notes=(*summary.notes, *_notes(own, trained))))
 
 
 def variants(full: GradStyle) -> dict[str, GradStyle]:
@@ -121,31 +106,28 @@ def changed(full: GradStyle, stages: Sequence[int] | None = None, **changes: Any
     config = replace(full.config, stages=tuple(full.config.stages[place] for place in chosen), **changes)
     device = next(full.parameters()).device
     made = GradStyle(full.generator, full.encoder, config).to(device)
-    state = full.own_state()
     places = {f"stages.{old}.": f"stages.{new}." for new, old in enumerate(chosen)}
-    kept: dict[str, Tensor] = {}
-    for name, tensor in state.items():
+    weights: dict[str, Tensor] = {}
+    for name, tensor in full.own_state().items():
         prefix = ".".join(name.split(".")[:2]) + "."
         if prefix in places and (config.with_gam or not name.startswith(f"{prefix}align.")):
-            kept[places[prefix] + name.removeprefix(prefix)] = tensor
-    made.load_own(kept)
+            weights[places[prefix] + name.removeprefix(prefix)] = tensor
+    made.load_own(weights)
     return made.eval().requires_grad_(False)
 
 
-def _trained(name: str, path: str, bench: Bench) -> tuple[Editor, dict[str, Any]]:
+def _trained(name: str, path: str, run: Run) -> tuple[Editor, dict[str, Any]]:
     """A bundle's GradStyle that was trained without something, on the same generator and encoder."""
     other = Bundle.load(path)
-    if other.fingerprint != bench.bundle.fingerprint:
-        raise ValueError(f"variant {name!r} is on generator {other.fingerprint}, not on {bench.bundle.fingerprint}")
-    editor = Editor(other, "gradstyle", bench.device)
+    if other.fingerprint != run.bundle.fingerprint:
+        raise ValueError(f"variant {name!r} is on generator {other.fingerprint}, not on {run.bundle.fingerprint}")
+    editor = Editor(other, "gradstyle", run.device)
     config = other.config("gradstyle")
     return editor, {"fingerprint": other.fingerprint, "with_grm": config.with_grm, "with_gam": config.with_gam}
 
 
 def _described(editor: Editor, trained: bool) -> dict[str, Any]:
-    method = editor._method
-    assert isinstance(method, GradStyle)
-    config = method.config
+    config: Any = editor._method.config
     return {
         "trained so": trained,
         "layers": [stage.layer for stage in config.stages],

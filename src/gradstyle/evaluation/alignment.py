@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from ..methods.gradmove import GradMove, GradMoveInversion
 from ..methods.gradstyle import GradStyle, GradStyleInversion
 from ..methods.warp import random_perspectives, warp
 from ..rng import Draws
-from ..stylegan2 import Codes
+from ..stylegan2 import Canvas, Codes
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def under_warps(method: Aligning, photos: Tensor, seed: int = 0) -> Alignment:
         warped = inversion.under(warps)
     else:
         warped = replace(inversion, residuals=tuple(warp(each, warps) for each in inversion.residuals))
-    stream = editing_stream(method, warped, inversion.codes)
-    return _errors((aligned, there, truth) for (_, _, there, aligned), truth in zip(stream, inversion.residuals))
+    steps = stages(method, warped, inversion.codes)
+    return _errors((step, truth) for step, truth in zip(steps, inversion.residuals))
 
 
 @torch.inference_mode()
@@ -60,28 +60,46 @@ def of_edits(method: Aligning, codes: Codes, edit: Edit) -> Alignment:
     """Of an edit of the generator's own pictures."""
     before, after = (method.generator(each).clamp(-1, 1) for each in (codes, edit.apply(codes)))
     inversion, taps = method.invert(before), method.encoder.features(after)
-    stream = editing_stream(method, inversion, edit.apply(inversion.codes))
-    return _errors((aligned, there, stage.lacking(taps, feature)) for stage, feature, there, aligned in stream)
+    steps = stages(method, inversion, edit.apply(inversion.codes))
+    return _errors((step, step.stage.lacking(taps, step.canvas.feature)) for step in steps)
 
 
-def editing_stream(
-    method: Aligning, inversion: GradStyleInversion | GradMoveInversion, codes: Codes
-) -> Iterator[tuple[Any, Tensor, Tensor, Tensor]]:
-    """Each stage with its edited feature, its residual as it lies, and as it is aligned."""
-    canvas, features = method.generator.start(codes), list[Tensor]()
-    stages: Iterable[Any] = method.stages  # of the one method or the other
-    for number, (stage, residual) in enumerate(zip(stages, inversion.residuals)):
-        canvas = method.generator.run(canvas, codes, to=stage.layer)
+class Step(NamedTuple):
+    """One stage of a stream."""
+
+    stage: Any
+    canvas: Canvas  # up to the stage
+    residual: Tensor
+    aligned: Tensor
+    fused: Tensor
+    added: Tensor  # what the stage adds to the feature, after the gate
+
+
+def stages(
+    method: Aligning, inversion: GradStyleInversion | GradMoveInversion, codes: Codes | None = None
+) -> Iterator[Step]:
+    """The editing stream, stage by stage; without codes the reconstruction stream, which aligns nothing."""
+    mine = inversion.codes if codes is None else codes
+    canvas, features = method.generator.start(mine), list[Tensor]()
+    modules: Iterable[Any] = method.stages  # of the one method or the other
+    for number, (stage, residual) in enumerate(zip(modules, inversion.residuals)):
+        canvas = method.generator.run(canvas, mine, to=stage.layer)
         features.append(canvas.feature)
-        if isinstance(inversion, GradMoveInversion):
+        if codes is None:
+            aligned = residual
+        elif isinstance(inversion, GradMoveInversion):
             aligned = stage.move(residual, inversion.keys[number], features)[0]
         else:
             aligned = stage.aligned(residual, canvas.feature)
-        yield stage, canvas.feature, residual, aligned
-        canvas = canvas.replace(stage.fuse(canvas.feature, aligned)[0])
+        fused, added = stage.fuse(canvas.feature, aligned)
+        yield Step(stage, canvas, residual, aligned, fused, added)
+        canvas = canvas.replace(fused)
 
 
-def _errors(stages: Iterator[tuple[Tensor, Tensor, Tensor]]) -> Alignment:
-    pairs = [tuple(float((x - truth).abs().mean()) for x in (aligned, there)) for aligned, there, truth in stages]
+def _errors(steps: Iterable[tuple[Step, Tensor]]) -> Alignment:
+    pairs = [
+        (float((step.aligned - truth).abs().mean()), float((step.residual - truth).abs().mean()))
+        for step, truth in steps
+    ]
     aligned, left = zip(*pairs)
     return Alignment(aligned, left)

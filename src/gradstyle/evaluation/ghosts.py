@@ -36,7 +36,13 @@ class Ghosts:
     """Both figures of pictures at the generator's size; the first where the bundle has a discriminator."""
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
-        self.discriminator = _alone(bundle, device) if "discriminator" in bundle else None
+        self.discriminator: Discriminator | None = None
+        if "discriminator" in bundle:
+            own = bundle.discriminator(device=device)
+            # In groups of one: what it says of a picture must not depend on those beside it.
+            self.discriminator = Discriminator(replace(own.config, group=1)).to(device)
+            self.discriminator.load_state_dict(own.state_dict())
+            self.discriminator.eval().requires_grad_(False)
         self.metrics = (*([SCORE] if self.discriminator else []), SHARPNESS)
 
     @torch.inference_mode()
@@ -44,17 +50,9 @@ class Ghosts:
         """The discriminator's, [N]; zero without one."""
         return images.new_zeros(len(images)) if self.discriminator is None else self.discriminator(images)
 
-    def look(self, images: Tensor, reconstructions: Tensor, of_photos: Tensor) -> dict[str, Tensor]:
-        """By metric, [N]; the scores of the photos are found once for all their edits."""
-        found = {SHARPNESS.name: sharpness(images, reconstructions)}
+    def look(self, images: Tensor, reconstructions: Tensor, photo_scores: Tensor) -> dict[str, Tensor]:
+        """By metric, [N]; the scores of the photos are computed once for all their edits."""
+        figures = {SHARPNESS.name: sharpness(images, reconstructions)}
         if self.discriminator is not None:
-            found[SCORE.name] = self.score(images) - of_photos
-        return {name: value.cpu().double() for name, value in found.items()}
-
-
-def _alone(bundle: Bundle, device: torch.device) -> Discriminator:
-    """The discriminator in groups of one: what it says of a picture must not depend on those beside it."""
-    own = bundle.discriminator(device=device)
-    alone = Discriminator(replace(own.config, group=1)).to(device)
-    alone.load_state_dict(own.state_dict())
-    return alone.eval().requires_grad_(False)
+            figures[SCORE.name] = self.score(images) - photo_scores
+        return {name: value.cpu().double() for name, value in figures.items()}

@@ -8,7 +8,6 @@ generator's, with all that the edit changes beside its name, and its pictures ar
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -20,13 +19,14 @@ from ..edits import Edit
 from ..metrics.attributes import amounts_within
 from ..metrics.similarity import rounded
 from ..metrics.values import UNEDITED
-from ..photos import to_photo
 from ..progress import Progress
 from ..rng import stream
 from ..stylegan2 import Codes, Generator
-from .bench import Bench, Outcome, Request
-from .evaluators import Seen
+from .evaluators import Features
+from .measurement import Measurement, OncePerBatch
 from .photos import Pictures
+from .protocol import Protocol, edit_names
+from .run import Run
 from .store import Picture, RunFolder, picture_name
 
 COUNT = 200
@@ -35,11 +35,6 @@ STEPS = (1.5,)
 TRUNCATION = 0.7  # as `gradstyle sample` has it
 MIXED = 0.5  # share of the pictures whose finer layers are of a second sample: no code of the mapping network's
 TRUTH = "truth"  # stands for a method where pictures of the truth are shown
-
-
-def pairs(request: Request, say: Progress | None = None) -> RunFolder:
-    """Measure every method's edits of the generator's pictures against the generator's own, and write the run."""
-    return Pairs(request, say).run()
 
 
 @dataclass(frozen=True)
@@ -106,108 +101,80 @@ def samples(generator: Generator, count: int, truncation: float, mixed: float, s
     return Codes(torch.where(later[..., None].to(first.w.device), second.w, first.w)), starts
 
 
-class PairsBench(Bench):
+class PairsRun(Run):
     """On pictures of the generator instead of photos."""
 
     def _open_photos(self) -> Samples:
-        asked = self.request
+        protocol, options = self.protocol, self.protocol.options
         self.samples = Samples(
             self.bundle.generator(device=self.device),  # which all methods share: none is drawn otherwise
-            asked.photos or COUNT,
-            asked.batch,
-            float(asked.changes.get("truncation", TRUNCATION)),
-            float(asked.changes.get("mixed", MIXED)),
-            asked.seed,
+            protocol.photos or COUNT,
+            protocol.batch,
+            float(options.get("truncation", TRUNCATION)),
+            float(options.get("mixed", MIXED)),
+            protocol.seed,
         )
         return self.samples
 
 
-class Pairs:
-    def __init__(self, request: Request, say: Progress | None = None) -> None:
-        steps = tuple(sorted(request.changes.get("steps") or STEPS))
-        self.changes = changes_of(Bundle.load(request.bundle), tuple(request.changes.get("edits") or ()), steps)
-        self.steps = steps
-        self.bench = bench = PairsBench("pairs", request, say)
-        bench.methods = (*bench.methods, UNEDITED)
-        self._truths: dict[int, dict[str, Seen]] = {}
-        self._looking = threading.Lock()
+def pairs(protocol: Protocol, progress: Progress | None = None) -> RunFolder:
+    """Measures every method's edits of the generator's pictures against the generator's own, and writes the run."""
+    options = protocol.options
+    steps = tuple(sorted(options.get("steps") or STEPS))
+    changes = changes_of(Bundle.load(protocol.bundle), tuple(options.get("edits") or ()), steps)
+    run = PairsRun("pairs", protocol, progress)
+    run.methods = (*run.methods, UNEDITED)
+    evaluators, photos = run.evaluators, run.samples
 
-    def run(self) -> RunFolder:
-        bench = self.bench
-        record = bench.record(
-            ["", *(change.condition for change in self.changes)],
-            bench.gauge.pair_metrics,
-            steps=list(self.steps),
-            edited=[change.condition for change in self.changes],
-            truncation=bench.request.changes.get("truncation", TRUNCATION),
-            mixed=bench.request.changes.get("mixed", MIXED),
-        )
-        record, values, _ = bench.measure(record, self._work)
-        _, summary = bench.summary(record, values)
-        record = replace(record, pictures=(*record.pictures, *self._draw()))
-        bench.finish(record, summary)
-        return bench.folder
+    @torch.inference_mode()
+    def look_at_truths(batch: int) -> dict[str, Features]:
+        codes = photos.of(batch)
+        return {each.condition: evaluators.look(photos.generator(each.edit.apply(codes))) for each in changes}
 
-    def truths(self, batch: int) -> dict[str, Seen]:
-        """By condition, what a batch of pictures truly looks like with that edit: seen once for all methods."""
-        with self._looking:
-            if batch not in self._truths:
-                if len(self._truths) > self.bench.workers:
-                    del self._truths[min(self._truths)]
-                codes, generator = self.bench.samples.of(batch), self.bench.samples.generator
-                with torch.inference_mode():
-                    self._truths[batch] = {
-                        each.condition: self.bench.gauge.look(generator(each.edit.apply(codes)))
-                        for each in self.changes
-                    }
-            return self._truths[batch]
+    truths = OncePerBatch(look_at_truths, run.workers + 1)
 
-    def _work(self, method: str, pictures: Tensor, seen: Seen, first: int) -> Outcome:
-        gauge = self.bench.gauge
-        batch, row = divmod(first, self.bench.request.batch)
-        truths = self.truths(batch)
-        if len(seen) < len(self.bench.samples.names_of(batch)):  # one picture of a batch that failed as a whole
-            truths = {condition: truth[row] for condition, truth in truths.items()}
-        if method == UNEDITED:
-            answers = dict.fromkeys(("", *truths), seen)
+    def work(method: str, pictures: Tensor, sources: Features, first: int) -> Measurement:
+        batch, row = divmod(first, protocol.batch)
+        targets = {"": sources, **truths(batch)}
+        if len(sources) < len(photos.names_of(batch)):  # one picture of a batch that failed as a whole
+            targets = {condition: target[row] if condition else target for condition, target in targets.items()}
+        measurement = Measurement()
+        if method == UNEDITED:  # it is the source, whose pictures are kept anyway
+            answers = dict.fromkeys(targets, sources)
         else:
-            editor = self.bench.editors[method]
+            editor = run.editors[method]
             inversion = editor.invert(pictures)
-            answers = {"": gauge.look(editor.render(inversion))}
-            answers |= {each.condition: gauge.look(editor.render(inversion, each.edit)) for each in self.changes}
-        out = Outcome()
+            answers = {"": evaluators.look(editor.render(inversion))}
+            answers |= {each.condition: evaluators.look(editor.render(inversion, each.edit)) for each in changes}
+            measurement.pictures = {condition: answer.images for condition, answer in answers.items()}
         for condition, answer in answers.items():
-            compared = gauge.compare(answer, truths.get(condition, seen))
-            out.values |= {(condition, metric): value for metric, value in compared.items()}
-            if method != UNEDITED:  # it is the source
-                out.pictures[condition] = answer.images
-        return out
+            measurement.add(condition, evaluators.compare(answer, targets[condition]))
+        return measurement
 
-    def _draw(self) -> list[Picture]:
-        """Pictures of the truth, for the report to show beside the methods'."""
-        bench, drawn = self.bench, list[Picture]()
-        for number, name in enumerate(bench.photos.names[: bench.request.shown]):
-            batch, row = divmod(number, bench.request.batch)
-            for condition, truth in self.truths(batch).items():
-                file = picture_name(number, TRUTH, condition)
-                to_photo(truth.images[row].cpu(), bench.bundle.domain.aspect).save(bench.folder.path / file)
-                drawn.append(Picture(name, TRUTH, condition, file))
-        return drawn
+    record = run.record(
+        ["", *(change.condition for change in changes)],
+        evaluators.pair_metrics,
+        steps=list(steps),
+        edited=[change.condition for change in changes],
+        truncation=options.get("truncation", TRUNCATION),
+        mixed=options.get("mixed", MIXED),
+    )
+    record, values, _ = run.measure(record, work)
+    summary = run.summary(record, values)
+    drawn = []  # pictures of the truth, for the report to show beside the methods'
+    for number, name in enumerate(photos.names[: protocol.shown]):
+        batch, row = divmod(number, protocol.batch)
+        for condition, truth in truths(batch).items():
+            drawn.append(Picture(name, TRUTH, condition, picture_name(number, TRUTH, condition)))
+            run.save_picture(truth.images[row], drawn[-1].file)
+    return run.finish(replace(record, pictures=(*record.pictures, *drawn)), summary)
 
 
 def changes_of(bundle: Bundle, wanted: tuple[str, ...], steps: tuple[float, ...]) -> list[Change]:
-    """The edits that were asked for, else the usual ones that the bundle has, else its first; within their sliders."""
-    edits, sliders = bundle.edits, bundle.sliders
-    if not edits:
-        raise ValueError(f"bundle {bundle.name!r} has no edits; `gradstyle directions` finds some")
-    if wanted == ("all",):
-        wanted = tuple(sliders or edits)
-    if missing := [name for name in wanted if name not in edits]:
-        raise ValueError(f"bundle {bundle.name!r} has no edit {missing[0]!r}; it has {', '.join(edits)}")
-    names = wanted or tuple(name for name in EDITS if name in edits) or tuple(edits)[:1]
-    found = []
-    for name in names:
-        reach = max(steps)
+    """The edits that the person names, else the usual ones that the bundle has, else its first; in their sliders."""
+    edits, sliders, reach = bundle.edits, bundle.sliders, max(steps)
+    changes = []
+    for name in edit_names(bundle, wanted, [name for name in EDITS if name in edits] or list(edits)[:1]):
         low, high = (sliders[name].low, sliders[name].high) if name in sliders else (-reach, reach)
-        found += [Change(f"{name}={a:+g}", a * edits[name]) for a in amounts_within(low, high, steps)]
-    return found
+        changes += [Change(f"{name}={a:+g}", a * edits[name]) for a in amounts_within(low, high, steps)]
+    return changes

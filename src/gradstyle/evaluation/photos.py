@@ -19,7 +19,7 @@ from ..training.sources import Source
 from ..training.table import Split, Table
 from .store import Failure
 
-KEPT = 1 << 30  # bytes of decoded photos that are kept; of more, each is read again when its turn comes
+IN_MEMORY = 1 << 30  # bytes of decoded photos; of more, each is read again when its turn comes
 READERS = 4  # threads
 
 
@@ -85,14 +85,14 @@ class Photos(Pictures):
         wanted = sorted(chosen, key=lambda index: counted(self.source.names[index]))[: selection.first]
         self.fingerprint = self.source.fingerprint(wanted, self.framing.rule)
         self.chosen: list[int] = []
-        self.kept: list[Pixels] | None = [] if len(wanted) * 3 * side**2 <= KEPT else None
+        self.decoded: list[Pixels] | None = [] if len(wanted) * 3 * side**2 <= IN_MEMORY else None
         for index, read in zip(wanted, self._read(wanted, progress)):
             if isinstance(read, Failure):
                 self.broken.append(read)
-                continue
-            self.chosen.append(index)
-            if self.kept is not None:
-                self.kept.append(read)
+            else:
+                self.chosen.append(index)
+                if self.decoded is not None:
+                    self.decoded.append(read)
         if not self.chosen:
             raise ValueError(f"none of the {len(wanted)} photos can be read, such as {self.broken[0]}")
 
@@ -115,8 +115,8 @@ class Photos(Pictures):
 
     def __getitem__(self, batch: int) -> Tensor:
         places = range(batch * self.batch, min((batch + 1) * self.batch, len(self)))
-        if self.kept is not None:
-            squares = [self.kept[place] for place in places]
+        if self.decoded is not None:
+            squares = [self.decoded[place] for place in places]
         else:
             squares = []
             for read in self._read([self.chosen[place] for place in places]):
@@ -129,14 +129,14 @@ class Photos(Pictures):
         """Columns of zeros and ones (or −1 and 1) of a table, for each photo; none where it has no line."""
         read = Table.read(table, self.source)
         rows = read.match(self.names)
-        found: dict[str, list[bool | None]] = {}
+        columns: dict[str, list[bool | None]] = {}
         for column in read.columns:
             cells = [None if row is None else row[column] for row in rows]
             if all(cell in ("0", "1", "-1", None) for cell in cells):
-                found[column] = [None if cell is None else cell == "1" for cell in cells]
-        if not found:
+                columns[column] = [None if cell is None else cell == "1" for cell in cells]
+        if not columns:
             raise ValueError(f"{table} has no column of zeros and ones")
-        return found
+        return columns
 
     def _read(
         self, indices: Sequence[int], progress: Callable[[int, int], None] | None = None
@@ -170,21 +170,14 @@ def reason(error: Exception) -> str:
 
 def default_table(data: str) -> str | None:
     """The table that lies among the photos or beside them, if it is called as CelebA's here."""
-    source = Source.open(data)
     name = "attributes.csv"
-    if source.text(name) is not None or (Path(data).parent / name).is_file():
-        return name
-    return None
+    beside = Source.open(data).text(name) is not None or (Path(data).parent / name).is_file()
+    return name if beside else None
 
 
 def default_split(data: str, value: str = "test") -> Split | None:
     """The test part, where a table says which it is."""
     table = default_table(data)
-    if table is None:
-        return None
-    columns = Table.read(table, Source.open(data)).columns
+    columns = Table.read(table, Source.open(data)).columns if table else ()
     column = next((name for name in ("official_split", "split") if name in columns), None)
-    return None if column is None else Split(table, column, value)
-
-
-__all__ = ["Photos", "Pictures", "Selection", "counted", "default_split", "default_table", "reason"]
+    return Split(table, column, value) if table and column else None

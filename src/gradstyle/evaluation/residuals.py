@@ -14,17 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..edits import Edit
-from ..methods.gradstyle import GradStyle, GradStyleInversion, StageModules
+from ..methods.gradstyle import GradStyle, GradStyleInversion
 from ..metrics.similarity import l2
 from ..metrics.values import Metric
 from ..photos import contact_sheet, write_picture
 from ..progress import Progress
 from ..stylegan2 import Codes
 from .ablation import Variant
-from .bench import Bench, Outcome, Request
-from .editing import PAPERS
-from .evaluators import Seen
+from .alignment import stages
+from .evaluators import Features
 from .matching import FIXED
+from .measurement import Measurement
+from .protocol import PAPER_EDITS, Protocol
+from .run import Run
 from .store import PICTURES, RunFolder
 
 BRIGHT = 0.98  # quantile of a stage's residuals that is drawn white
@@ -39,44 +41,45 @@ METRICS = (
 )
 
 
-def residuals(request: Request, say: Progress | None = None) -> RunFolder:
-    """Measure and draw the residuals of every stage, and write the run's folder."""
-    bench = Bench("residuals", replace(request, methods=("gradstyle",)), say)
-    own = bench.bundle.method("gradstyle", device=bench.device)
+def residuals(protocol: Protocol, progress: Progress | None = None) -> RunFolder:
+    """Measures and draws the residuals of every stage, and writes the run's folder."""
+    run = Run("residuals", replace(protocol, methods=("gradstyle",)), progress)
+    own = run.bundle.method("gradstyle", device=run.device)
     assert isinstance(own, GradStyle)
-    bench.editors = {"gradstyle": Variant(bench.bundle, bench.device, own)}
-    edit, named = _edit(bench, request)
-    count = len(own.config.stages)
-    streams = ["", *([named] if edit is not None else [])]
-    conditions = [_where(stage, stream) for stream in streams for stage in range(count + 1)]
-    record = bench.record(conditions, METRICS, edit=named, layers=[stage.layer for stage in own.config.stages])
+    run.editors = {"gradstyle": Variant(run.bundle, run.device, own)}
+    edits = _edits(run)
+    conditions = [_condition(stage, stream) for stream in edits for stage in range(len(own.config.stages) + 1)]
+    layers = [stage.layer for stage in own.config.stages]
+    record = run.record(conditions, METRICS, edit=[*edits][-1], layers=layers)
 
     @torch.inference_mode()
-    def work(method: str, photos: Tensor, seen: Seen, first: int) -> Outcome:
-        inversion = own.invert(photos)
-        out = Outcome()
-        for stream, codes in _codes(inversion, edit, named):
+    def work(method: str, photos: Tensor, sources: Features, first: int) -> Measurement:
+        measurement = Measurement()
+        for stream, steps in _streams(own, own.invert(photos), edits).items():
             before: Tensor | None = None
-            for stage, (picture, added, feature, moved) in enumerate(walk(own, inversion, codes)):
-                where = _where(stage, stream)
-                image = bench.gauge.look(picture.clamp(-1, 1)).images
-                out.pictures[where] = image
-                out.values[where, "l2"] = l2(image, seen.images)
+            for stage, (picture, added, feature, moved) in enumerate(steps):
+                condition = _condition(stage, stream)
+                image = run.evaluators.look(picture.clamp(-1, 1)).images
+                measurement.pictures[condition] = image
+                figures = {"l2": l2(image, sources.images)}
                 if added is not None and feature is not None and before is not None:
-                    out.values[where, "residual"] = _rms(added)
-                    out.values[where, "share"] = _rms(added) / _rms(feature)
-                    out.values[where, "step"] = l2(image, before)
+                    figures |= {
+                        "residual": _rms(added),
+                        "share": _rms(added) / _rms(feature),
+                        "step": l2(image, before),
+                    }
                     if moved is not None:
-                        out.values[where, "moved"] = moved
-                    out.pictures[f"residual {where}"] = _heat(added, image.shape[-1])
+                        figures["moved"] = moved
+                    drawn = _grey(_strength(added), _white(_strength(added)), image.shape[-1])
+                    measurement.pictures[f"residual {condition}"] = drawn
+                measurement.add(condition, figures)
                 before = image
-        return out
+        return measurement
 
-    record, values, _ = bench.measure(record, work)
-    _, summary = bench.summary(record, values)
-    _draw(bench, own, edit, named)
-    bench.finish(record, summary)
-    return bench.folder
+    record, values, _ = run.measure(record, work)
+    summary = run.summary(record, values)
+    _draw_sheets(run, own, edits)
+    return run.finish(record, summary)
 
 
 Step = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
@@ -86,39 +89,37 @@ def walk(method: GradStyle, inversion: GradStyleInversion, codes: Codes | None) 
     """A stream, stage by stage: the picture made of the features so far, what the stage added, the feature that it
     was added to, and how far alignment moved the residual. First, before any stage, the generator's own picture.
     Without codes the reconstruction stream, which aligns nothing."""
-    generator = method.generator
-    mine = inversion.codes if codes is None else codes
-    canvas = generator.start(mine)
-    steps: list[Step] = [(generator.run(canvas, mine).image, None, None, None)]
-    stages = [stage for stage in method.stages if isinstance(stage, StageModules)]
-    for stage, residual in zip(stages, inversion.residuals):
-        canvas = generator.run(canvas, mine, to=stage.layer)
-        carried = residual if codes is None else stage.aligned(residual, canvas.feature)
-        moved = None if codes is None else _rms(carried - residual) / _rms(residual)
-        fused, added = stage.fuse(canvas.feature, carried)
-        steps.append((generator.run(canvas.replace(fused), mine).image, added, canvas.feature, moved))
-        canvas = canvas.replace(fused)
+    generator, mine = method.generator, inversion.codes if codes is None else codes
+    steps: list[Step] = [(generator(mine), None, None, None)]
+    for step in stages(method, inversion, codes):
+        moved = None if codes is None else _rms(step.aligned - step.residual) / _rms(step.residual)
+        picture = generator.run(step.canvas.replace(step.fused), mine).image
+        steps.append((picture, step.added, step.canvas.feature, moved))
     return steps
 
 
-def _edit(bench: Bench, request: Request) -> tuple[Edit | None, str]:
-    edits = bench.bundle.edits
-    wanted = request.changes.get("edit")
-    if wanted and wanted not in edits:
-        raise ValueError(f"bundle {bench.bundle.name!r} has no edit {wanted!r}; it has {', '.join(edits) or 'none'}")
+def _edits(run: Run) -> dict[str, Edit | None]:
+    """What each stream is edited with, by its name in conditions: first nothing, then the edit if there is one."""
+    edits, options = run.bundle.edits, run.protocol.options
+    name = options.get("edit")
+    if name and name not in edits:
+        raise ValueError(f"bundle {run.bundle.name!r} has no edit {name!r}; it has {', '.join(edits) or 'none'}")
     if not edits:
-        bench.notes.append("The bundle has no edits: the editing stream is not shown.")
-        return None, ""
-    name = wanted or next((name for name in PAPERS if name in edits), next(iter(edits)))
-    amount = float(request.changes.get("amount") or FIXED)
-    return amount * edits[name], f"{name}={amount:+g}"
+        run.notes.append("The bundle has no edits: the editing stream is not shown.")
+        return {"": None}
+    name = name or next((usual for usual in PAPER_EDITS if usual in edits), next(iter(edits)))
+    amount = float(options.get("amount") or FIXED)
+    return {"": None, f"{name}={amount:+g}": amount * edits[name]}
 
 
-def _codes(inversion: GradStyleInversion, edit: Edit | None, named: str) -> list[tuple[str, Codes | None]]:
-    return [("", None), *([] if edit is None else [(named, edit.apply(inversion.codes))])]
+def _streams(method: GradStyle, inversion: GradStyleInversion, edits: dict[str, Edit | None]) -> dict[str, list[Step]]:
+    return {
+        stream: walk(method, inversion, None if edit is None else edit.apply(inversion.codes))
+        for stream, edit in edits.items()
+    }
 
 
-def _where(stage: int, stream: str) -> str:
+def _condition(stage: int, stream: str) -> str:
     """The condition of a stage; 0: before any."""
     return f"stage {stage}" + f", {stream}" * bool(stream)
 
@@ -127,10 +128,13 @@ def _rms(x: Tensor) -> Tensor:
     return x.double().square().mean(dim=(1, 2, 3)).sqrt()  # [N]
 
 
-def _heat(added: Tensor, side: int) -> Tensor:
-    """One picture of a residual, on its own scale: [N, 3, side, side]."""
-    strength = added.float().square().mean(dim=1, keepdim=True).sqrt()  # [N, 1, H, W]
-    return _grey(strength, strength.flatten(1).quantile(BRIGHT, dim=1)[:, None, None, None], side)
+def _strength(added: Tensor) -> Tensor:
+    return added.float().square().mean(dim=1, keepdim=True).sqrt()  # [N, 1, H, W]
+
+
+def _white(strength: Tensor) -> Tensor:
+    """What is drawn white of each picture."""
+    return strength.flatten(1).quantile(BRIGHT, dim=1)[:, None, None, None]
 
 
 def _grey(strength: Tensor, white: Tensor, side: int) -> Tensor:
@@ -139,26 +143,19 @@ def _grey(strength: Tensor, white: Tensor, side: int) -> Tensor:
 
 
 @torch.inference_mode()
-def _draw(bench: Bench, method: GradStyle, edit: Edit | None, named: str) -> None:
+def _draw_sheets(run: Run, method: GradStyle, edits: dict[str, Edit | None]) -> None:
     """A sheet a photo: pictures and residuals of each stage, the reconstruction above, the edit below."""
-    shown = min(bench.request.shown, len(bench.photos))
-    for number in range(shown):
-        batch, row = divmod(number, bench.request.batch)
-        inversion = method.invert(bench.photos[batch][row : row + 1].to(bench.device))
-        rows: list[list[Tensor]] = []
-        streams = [walk(method, inversion, codes) for _, codes in _codes(inversion, edit, named)]
-        side = bench.bundle.resolution
-        for steps in streams:
-            tiles = [bench.at_resolution(batch)[row].cpu(), steps[0][0][0].clamp(-1, 1).cpu()]
-            for place, (picture, added, _, _) in enumerate(steps[1:], 1):
-                assert added is not None
-                every = [other[place][1] for other in streams]
-                strengths = [a.float().square().mean(dim=1, keepdim=True).sqrt() for a in every if a is not None]
-                white = torch.cat([s.flatten() for s in strengths]).quantile(BRIGHT)
-                own = added.float().square().mean(dim=1, keepdim=True).sqrt()
-                tiles += [_grey(own, white, side)[0].cpu(), picture[0].clamp(-1, 1).cpu()]
-            rows.append(tiles)
-        stages = range(1, len(method.config.stages) + 1)
-        captions = ["photo", "codes", *(caption for k in stages for caption in (f"residual {k}", f"stage {k}"))]
+    side, numbers = run.bundle.resolution, range(1, len(method.config.stages) + 1)
+    captions = ["photo", "codes", *(caption for k in numbers for caption in (f"residual {k}", f"stage {k}"))]
+    for number in range(min(run.protocol.shown, len(run.photos))):
+        batch, row = divmod(number, run.protocol.batch)
+        inversion = method.invert(run.photos[batch][row : row + 1].to(run.device))
+        streams = [*_streams(method, inversion, edits).values()]
+        rows = [[run.sources(batch).images[row].cpu(), steps[0][0][0].clamp(-1, 1).cpu()] for steps in streams]
+        for steps in zip(*(steps[1:] for steps in streams)):
+            strengths = [_strength(added) for _, added, _, _ in steps if added is not None]
+            white = torch.cat([strength.flatten() for strength in strengths]).quantile(BRIGHT)
+            for tiles, strength, (picture, *_) in zip(rows, strengths, steps):
+                tiles += [_grey(strength, white, side)[0].cpu(), picture[0].clamp(-1, 1).cpu()]
         sheet = contact_sheet(rows, captions, max(1, -(-96 // side)))
-        write_picture(sheet, bench.folder.path / PICTURES / f"stages-{number:03d}.png")
+        write_picture(sheet, run.folder.path / PICTURES / f"stages-{number:03d}.png")

@@ -15,24 +15,25 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
 
 from ..config import from_json, to_json
 from ..files import write_text
 from ..metrics.values import Curve, Key, Metric, Row, Values
+from ..tensors import read_tensors, write_tensors
 
 FORMAT = 1
-RUN, VALUES, SUMMARY, COSTS, PICTURES, PARTS = (
-    "run.json",
-    "values.csv",
-    "summary.json",
-    "costs.json",
-    "pictures",
-    "parts",
-)
+T = TypeVar("T")
+RUN, VALUES, SUMMARY, COSTS = "run.json", "values.csv", "summary.json", "costs.json"
+PICTURES, PARTS = "pictures", "parts"
 HEADER = ("photo", "method", "condition", "metric", "value")
 SOURCE = "source"  # stands for a method where the photo itself is meant
 
@@ -80,17 +81,8 @@ class Record:
     @property
     def identity(self) -> dict[str, Any]:
         """What another run must share to be the same one, to go on with."""
-        shared: dict[str, Any] = to_json(
-            {
-                "kind": self.kind,
-                "protocol": self.protocol,
-                "bundle": self.bundle,
-                "data": self.data,
-                "methods": self.methods,
-                "versions": self.versions,
-            }
-        )
-        return shared
+        names = ("kind", "protocol", "bundle", "data", "methods", "versions")
+        return {name: to_json(getattr(self, name)) for name in names}
 
 
 @dataclass(frozen=True)
@@ -128,14 +120,13 @@ class RunFolder:
     # ---- reading
 
     def record(self) -> Record:
-        record: Record = self._read(RUN, Record)
+        record = self._read(RUN, Record)
         if record.format != FORMAT:
             raise ValueError(f"{self.path / RUN}: format {record.format}, this GradStyle reads format {FORMAT}")
         return record
 
     def summary(self) -> Summary:
-        summary: Summary = self._read(SUMMARY, Summary)
-        return summary
+        return self._read(SUMMARY, Summary)
 
     def costs(self) -> dict[str, dict[str, float]]:
         """By method: seconds a photo, peak memory; empty where nothing was written."""
@@ -143,37 +134,37 @@ class RunFolder:
 
     def values(self) -> Values:
         """By method, condition and metric: photos and their values, in the file's order."""
-        found: Values = {}
-        file = self.path / VALUES
-        try:
-            with file.open(encoding="utf-8", newline="") as lines:
-                reader = csv.reader(lines)
-                if tuple(next(reader, ())) != HEADER:
-                    raise ValueError(f"its columns are not {', '.join(HEADER)}")
-                for photo, method, condition, metric, value in reader:
-                    found.setdefault((method, condition, metric), {})[photo] = float(value)
-        except FileNotFoundError:
-            raise ValueError(f"{self.path} is no run of `gradstyle evaluate`: it has no {VALUES}") from None
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from error
-        return found
+        values: Values = {}
+        with self._reading(VALUES), (self.path / VALUES).open(encoding="utf-8", newline="") as lines:
+            reader = csv.reader(lines)
+            if tuple(next(reader, ())) != HEADER:
+                raise ValueError(f"its columns are not {', '.join(HEADER)}")
+            for photo, method, condition, metric, value in reader:
+                values.setdefault((method, condition, metric), {})[photo] = float(value)
+        return values
 
-    def _read(self, name: str, kind: type[Any]) -> Any:
-        file = self.path / name
+    def _read(self, name: str, kind: type[T]) -> T:
+        with self._reading(name):
+            value: T = from_json(kind, _from_strict(json.loads((self.path / name).read_text("utf-8"))), name)
+        return value
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Names the file in what is said of it."""
         try:
-            return from_json(kind, _from_strict(json.loads(file.read_text("utf-8"))), name)
+            yield
         except FileNotFoundError:
             raise ValueError(f"{self.path} is no run of `gradstyle evaluate`: it has no {name}") from None
         except ValueError as error:
-            raise ValueError(f"{file}: {error}") from error
+            raise ValueError(f"{self.path / name}: {error}") from error
 
     # ---- writing
 
     def write_record(self, record: Record) -> None:
-        self._write(RUN, json.dumps(_to_strict(to_json(record)), indent=1, ensure_ascii=False) + "\n")
+        self._write_json(RUN, record)
 
     def write_summary(self, summary: Summary) -> None:
-        self._write(SUMMARY, json.dumps(_to_strict(to_json(summary)), indent=1, ensure_ascii=False) + "\n")
+        self._write_json(SUMMARY, summary)
 
     def write_costs(self, costs: Mapping[str, Mapping[str, float]]) -> None:
         self._write(COSTS, json.dumps(to_json(costs), indent=1) + "\n")
@@ -190,14 +181,30 @@ class RunFolder:
     # ---- what is done so far
 
     def part(self, index: int) -> dict[str, Any] | None:
+        """What one method did with a batch; None where that is not done, or cut short."""
         file = self.path / PARTS / f"{index:05d}.json"
         try:
-            return dict(_from_strict(json.loads(file.read_text("utf-8")))) if file.is_file() else None
-        except ValueError:
-            return None  # cut short: it is measured again
+            part: dict[str, Any] = _from_strict(json.loads(file.read_text("utf-8")))
+            if part.get("sets"):
+                vectors = read_tensors(file.with_suffix(".safetensors"))[0]
+                part["sets"] = {name: dict(zip(rows, vectors[name or "-"])) for name, rows in part["sets"].items()}
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+        return part
 
-    def write_part(self, index: int, part: Mapping[str, Any]) -> None:
-        self._write(f"{PARTS}/{index:05d}.json", json.dumps(_to_strict(to_json(part)), ensure_ascii=False))
+    def write_part(
+        self, index: int, part: Mapping[str, Any], sets: Mapping[str, Mapping[int, Tensor]] | None = None
+    ) -> None:
+        """Writes the vectors of sets, by condition and row, in a file beside the rest."""
+        name = f"{PARTS}/{index:05d}.json"
+        if sets:
+            file = (self.path / name).with_suffix(".safetensors")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_tensors(file, {name or "-": torch.stack([*rows.values()]) for name, rows in sets.items()})
+        self._write(name, json.dumps(_to_strict(to_json(part)), ensure_ascii=False))
+
+    def _write_json(self, name: str, value: Any) -> None:
+        self._write(name, json.dumps(_to_strict(to_json(value)), indent=1, ensure_ascii=False) + "\n")
 
     def _write(self, name: str, text: str) -> None:
         write_text(self.path / name, text)
@@ -205,14 +212,8 @@ class RunFolder:
 
 def picture_name(number: int, method: str, condition: str) -> str:
     """A file's name under `pictures/` that any file system takes."""
-    plain = "".join(
-        c if c.isascii() and (c.isalnum() or c in "-+.") else "_" for c in f"{method}-{condition}".strip("-")
-    )
+    plain = re.sub(r"[^A-Za-z0-9.+-]", "_", f"{method}-{condition}".strip("-"))
     return f"{PICTURES}/{number:03d}-{plain}.png"
-
-
-def conditions_of(keys: Iterable[Key]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(condition for _, condition, _ in keys))
 
 
 def _to_strict(value: Any) -> Any:

@@ -65,15 +65,15 @@ def target_of(
     edit: Edit,
     slider: Slider | None,
     attributes: tuple[str, ...],
-    given: str | None = None,
+    named: str | None = None,
     reach: float = 3.0,
 ) -> Target:
     """What an edit changes: as the person says, as its slider's report says, or as its name does."""
     low, high = (slider.low, slider.high) if slider else (-reach, reach)
     reported = slider.report.get("attribute") if slider else None
     known = {attribute.casefold(): attribute for attribute in (*attributes, *POSE)}
-    if given:
-        wanted, reverse = given.removeprefix("-"), given.startswith("-")
+    if named:
+        wanted, reverse = named.removeprefix("-"), named.startswith("-")
     elif isinstance(reported, str):
         wanted, reverse = reported, bool(slider and slider.report.get("reverse"))
     else:
@@ -88,8 +88,8 @@ def target_of(
 
 def spread(scores: Tensor) -> Tensor:
     """One standard deviation of each column among real photos; one that does not vary moves nothing."""
-    found = torch.stack([column[~column.isnan()].std() for column in scores.T])
-    return torch.where(found > 0, found, torch.inf)  # [attributes]
+    deviations = torch.stack([column[~column.isnan()].std() for column in scores.T])
+    return torch.where(deviations > 0, deviations, torch.inf)  # [attributes]
 
 
 def shown(labels: Mapping[str, list[bool | None]], attribute: str, scores: Tensor) -> list[bool | None]:

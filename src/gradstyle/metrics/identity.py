@@ -73,12 +73,14 @@ class DlibIdentity:
 
 @dataclass
 class FaceIdentity:
-    """A published face network's vectors: ArcFace's IR-SE-50 or CurricularFace's IR-101, which the paper reports."""
+    """A published face network's vectors: ArcFace's IR-SE-50 or CurricularFace's IR-101, which the paper reports.
+
+    They are of the middle of an aligned portrait, as the encoders' authors cut it.
+    """
 
     network: nn.Module
     title: str
     provenance: str
-    crop: bool = True  # the middle of an aligned portrait, as the encoders' authors cut it
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -101,8 +103,8 @@ class FaceIdentity:
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Tensor:
         device = next(self.network.parameters()).device
-        seen = face_crop(images.to(device)) if self.crop else images.to(device)
-        return torch.cat([self.network(part) for part in torch.split(seen, BATCH)]).float().cpu()
+        faces = face_crop(images.to(device))
+        return torch.cat([self.network(part) for part in torch.split(faces, BATCH)]).float().cpu()
 
     def compare(self, vectors: Tensor, others: Tensor) -> dict[str, Tensor]:
         return {"identity_network": _cosine(vectors, others)}

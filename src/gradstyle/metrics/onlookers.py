@@ -38,8 +38,8 @@ def network_of_years() -> Years | None:
     def years(pixels: Pixels, face: Face) -> float:
         left, top, right, bottom = face.box
         half, x, y = max(right - left, bottom - top) / 2, (left + right) / 2, (top + bottom) / 2
-        (found,) = network.predict(pixels, [[round(edge) for edge in (y - half, x + half, y + half, x - half)]])
-        return float(found["age"]["value"])
+        (answer,) = network.predict(pixels, [[round(edge) for edge in (y - half, x + half, y + half, x - half)]])
+        return float(answer["age"]["value"])
 
     return years
 
@@ -126,9 +126,9 @@ def faces_of(images: Tensor) -> list[Face | None]:
 
 def measured(onlookers: Sequence[Onlooker], images: Tensor, places: Sequence[Face | None]) -> dict[str, Tensor]:
     """Each onlooker's figure [N] of each picture's face at its place in the photo; NaN where no face is there."""
-    found = torch.full((len(onlookers), len(images)), torch.nan, dtype=torch.float64)
+    figures = torch.full((len(onlookers), len(images)), torch.nan, dtype=torch.float64)
     for row, (pixels, own) in enumerate(zip(pixels_of(images), places)):
         face = None if own is None else face_at(pixels, np.reshape(own.box, (2, 2)))
         if own is not None and face is not None and face.score >= SURE:
-            found[:, row] = torch.tensor([onlooker.look(pixels, face, own) for onlooker in onlookers])
-    return {onlooker.name: column for onlooker, column in zip(onlookers, found)}
+            figures[:, row] = torch.tensor([onlooker.look(pixels, face, own) for onlooker in onlookers])
+    return {onlooker.name: column for onlooker, column in zip(onlookers, figures)}

@@ -21,7 +21,7 @@ SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM's five scales (W
 
 
 def rounded(images: Tensor) -> Tensor:
-    """As 8 bits would keep them: what a person is given."""
+    """As 8 bits would keep them, which is what a person gets; NaN stays, so that it is not measured as a picture."""
     return to_float(to_levels(images).round())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -48,57 +49,50 @@ class Resampling:
         return float((1 + reached.sum()) / (1 + FLIPS))
 
 
-class Summariser:
-    """Rows of all methods under each condition, by each metric."""
+@lru_cache(maxsize=8)
+def resampling(count: int, seed: int) -> Resampling:
+    return Resampling(count, seed)
 
-    def __init__(self, methods: Sequence[str], metrics: Sequence[Metric], seed: int) -> None:
-        self.methods, self.metrics, self.seed = tuple(methods), {metric.name: metric for metric in metrics}, seed
-        self._resamplings: dict[int, Resampling] = {}
-        self.notes: list[str] = []
 
-    def resampling(self, count: int) -> Resampling:
-        if count not in self._resamplings:
-            self._resamplings[count] = Resampling(count, self.seed)
-        return self._resamplings[count]
-
-    def rows(self, values: Values, photos: Sequence[str]) -> list[Row]:
-        columns = dict.fromkeys((condition, metric) for _, condition, metric in values)
-        return [row for condition, metric in columns for row in self.column(values, photos, condition, metric)]
-
-    def column(self, values: Values, photos: Sequence[str], condition: str, metric: str) -> list[Row]:
-        """One metric under one condition: every method on the photos that all of them have."""
-        each = {m: v for m in self.methods if (v := values.get((m, condition, metric)))}
+def summarise(
+    values: Values, photos: Sequence[str], methods: Sequence[str], metrics: Sequence[Metric], seed: int
+) -> list[Row]:
+    """Rows of all methods under each condition, by each metric, on the photos that all methods have."""
+    better = {metric.name: metric.better for metric in metrics}
+    columns = dict.fromkeys((condition, metric) for _, condition, metric in values)
+    rows: list[Row] = []
+    for condition, metric in columns:
+        each = {m: column for m in methods if (column := values.get((m, condition, metric)))}
+        missing = {m: len(photos) - len(column) for m, column in each.items()}
         shared = common(each.values(), photos)
         if not shared:
-            return [Row(m, condition, metric, None, None, None, 0, len(photos) - len(each[m])) for m in each]
-        table: dict[str, Array] = {m: np.array([v[photo] for photo in shared]) for m, v in each.items()}
-        means = {m: float(of_method.mean()) for m, of_method in table.items()}
+            rows += [Row(m, condition, metric, None, None, None, 0, missing[m]) for m in each]
+            continue
+        table: dict[str, Array] = {m: np.array([column[photo] for photo in shared]) for m, column in each.items()}
+        means = {m: float(figures.mean()) for m, figures in table.items()}
         rivals = contenders(table, condition)
-        best = self._best(metric, {m: means[m] for m in rivals})
-        tested = self._tests({m: table[m] for m in rivals}, best, len(shared)) if best is not None else {}
-        rows = []
-        for m, of_method in table.items():
-            finite = len(shared) > 1 and bool(np.isfinite(of_method).all())
-            low, high = self.resampling(len(shared)).interval(of_method) if finite else (None, None)
-            missing = len(photos) - len(each[m])
-            rows.append(Row(m, condition, metric, means[m], low, high, len(shared), missing, tested.get(m), m == best))
-        return rows
+        best = None
+        if better[metric] and len(rivals) > 1:
+            choose: Callable[..., str] = max if better[metric] == "higher" else min
+            best = choose(rivals, key=lambda m: means[m])
+        tested = {} if best is None else _tests({m: table[m] for m in rivals}, best, seed)
+        for m, figures in table.items():
+            finite = len(shared) > 1 and bool(np.isfinite(figures).all())
+            low, high = resampling(len(shared), seed).interval(figures) if finite else (None, None)
+            row = Row(m, condition, metric, means[m], low, high, len(shared), missing[m], tested.get(m), m == best)
+            rows.append(row)
+    return rows
 
-    def _best(self, metric: str, means: Mapping[str, float]) -> str | None:
-        better = self.metrics[metric].better
-        if not better or len(means) < 2:
-            return None
-        choose: Callable[..., str] = max if better == "higher" else min
-        return choose(means, key=lambda m: means[m])
 
-    def _tests(self, table: Mapping[str, Array], best: str, count: int) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for m, v in table.items():
-            with np.errstate(invalid="ignore"):
-                differences = np.where(v == table[best], 0.0, v - table[best])
-            if m != best and count > 1 and bool(np.isfinite(differences).all()):
-                found[m] = self.resampling(count).p(differences)
-        return holm(found)
+def _tests(table: Mapping[str, Array], best: str, seed: int) -> dict[str, float]:
+    """The p of each method against the best, where every difference is a number."""
+    tested: dict[str, float] = {}
+    for m, column in table.items():
+        with np.errstate(invalid="ignore"):
+            differences = np.where(column == table[best], 0.0, column - table[best])
+        if m != best and len(column) > 1 and bool(np.isfinite(differences).all()):
+            tested[m] = resampling(len(column), seed).p(differences)
+    return holm(tested)
 
 
 def common(each: Iterable[Mapping[str, float]], photos: Sequence[str]) -> list[str]:
@@ -107,37 +101,26 @@ def common(each: Iterable[Mapping[str, float]], photos: Sequence[str]) -> list[s
     return [photo for photo in photos if all(photo in values for values in every)]
 
 
-def holm(found: Mapping[str, float]) -> dict[str, float]:
+def holm(ps: Mapping[str, float]) -> dict[str, float]:
     """Corrected for their number: the smallest counts times all of them, the next times all but one …"""
     corrected, largest = {}, 0.0
-    for place, (name, p) in enumerate(sorted(found.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, p * (len(found) - place)))
+    for place, (name, p) in enumerate(sorted(ps.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, p * (len(ps) - place)))
         corrected[name] = largest
-    return {name: corrected[name] for name in found}
+    return {name: corrected[name] for name in ps}
 
 
 def agreement(rows: Sequence[Row], pairs: Mapping[str, str]) -> list[dict[str, object]]:
     """Of each column that one judge measured and another measured too: how alike they order the methods."""
     means: dict[Key, float] = {(r.method, r.condition, r.metric): r.mean for r in rows if r.mean is not None}
-    found: list[dict[str, object]] = []
+    agreed: list[dict[str, object]] = []
     for condition in dict.fromkeys(r.condition for r in rows):
+        rivals = contenders(dict.fromkeys(r.method for r in rows), condition)
         for first, second in pairs.items():
-            methods = [
-                m
-                for m in contenders(dict.fromkeys(r.method for r in rows), condition)
-                if {(m, condition, n) for n in (first, second)} <= set(means)
-            ]
+            methods = [m for m in rivals if {(m, condition, first), (m, condition, second)} <= set(means)]
             if len(methods) > 1:
                 sides = [[means[m, condition, name] for m in methods] for name in (first, second)]
-                orders = [[m for _, m in sorted(zip(side, methods))] for side in sides]
-                found.append(
-                    {
-                        "condition": condition,
-                        "metric": first,
-                        "methods": len(methods),
-                        "spearman": rank_correlation(*sides),
-                        "judge": orders[0],
-                        "second": orders[1],
-                    }
-                )
-    return found
+                judge, other = ([m for _, m in sorted(zip(side, methods))] for side in sides)
+                about = {"condition": condition, "metric": first, "methods": len(methods)}
+                agreed.append({**about, "spearman": rank_correlation(*sides), "judge": judge, "second": other})
+    return agreed

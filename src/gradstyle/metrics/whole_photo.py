@@ -71,25 +71,25 @@ class PhotoJudge:
         """By name, as the head of this file says; what cannot be measured is left out."""
         face = self._same(Photo(edited).faces)
         distance = self.identity.compare(self._vector(edited, face or self.face), self._own_vector)["identity_distance"]
-        found = {"identity": float(distance), "lost": float(face is None)}
+        figures = {"identity": float(distance), "lost": float(face is None)}
         wall = changed_wall(self.photo.pixels, edited, self._wall)
         if wall is not None:
-            found["wall"] = wall
+            figures["wall"] = wall
         if self.years:
-            found["years"] = self.years(edited, self.face) - self._own_years
+            figures["years"] = self.years(edited, self.face) - self._own_years
         if face is None or face.mesh is None or self.face.mesh is None:
-            return found
-        found["yaw"] = head_turn(face.mesh)[0] - head_turn(self.face.mesh)[0]
-        found["mouth"] = (mouth_curve(face.mesh) - mouth_curve(self.face.mesh)) / MOUTH
+            return figures
+        figures["yaw"] = head_turn(face.mesh)[0] - head_turn(self.face.mesh)[0]
+        figures["mouth"] = (mouth_curve(face.mesh) - mouth_curve(self.face.mesh)) / MOUTH
         if self.landmarks:
             yaw, mouth = _posed(self.landmarks(edited, face))
-            found["dlib_yaw"], found["dlib_mouth"] = yaw - self._own_pose[0], (mouth - self._own_pose[1]) / MOUTH
+            figures["dlib_yaw"], figures["dlib_mouth"] = yaw - self._own_pose[0], (mouth - self._own_pose[1]) / MOUTH
         around, side = self._around
         old, new, inside = self._grey, _grey(edited, around, side), _inside(face, around, side)
         new_mesh, old_mesh = (around.to_crop(mesh[:, :2], side) / side for mesh in (face.mesh, self.face.mesh))
-        found["detail"] = detail(old, _inside(self.face, around, side), new, inside)
-        found["own"] = own_detail(old, new, inside, registered(new, old, mesh_motion(new_mesh, old_mesh)))
-        return found
+        figures["detail"] = detail(old, _inside(self.face, around, side), new, inside)
+        figures["own"] = own_detail(old, new, inside, registered(new, old, mesh_motion(new_mesh, old_mesh)))
+        return figures
 
     def _same(self, faces: Sequence[Face]) -> Face | None:
         def shared(face: Face) -> float:
