@@ -23,10 +23,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gradstyle.bundles import Domain
-from gradstyle.cli import app, batch
+from gradstyle.cli import app
 from gradstyle.editor import Editor
 from gradstyle.files import file_sha256
-from gradstyle.photos import open_photo
+from gradstyle.photos import batch, open_photo
 from tests.support.bundles import bundle
 from tests.support.odd_files import REASONS, odd_files, portrait
 
@@ -246,7 +246,7 @@ def test_one_batch_at_a_time_writes_to_a_folder(faces: str) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from gradstyle.cli.batch import found, run
+from gradstyle.photos.batch import find_photos, run
 source, out, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 def work(photo, place):
     text = f"{photo.read_text()} {how}"
@@ -256,7 +256,7 @@ def work(photo, place):
             file.flush()
             time.sleep(0.005)
     return ()
-for line in run(found([source], out)[0], work, out, {"how": how}, 2, force=True):
+for line in run(find_photos([source], out)[0], work, out, {"how": how}, 2, force=True):
     print(line.status, line.photo)
 """
 

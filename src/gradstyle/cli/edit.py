@@ -1,15 +1,15 @@
-"""gradstyle edit, sweep, compare: photos changed in one thing."""
+"""gradstyle edit, sweep, compare: photos edited, an edit over a range, methods side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .app import (
     BundleOption,
@@ -20,16 +20,17 @@ from .app import (
     errors,
     picture_target,
     printable,
+    progress_bar,
     say,
     writable,
 )
-from .batch import REPORT, Line, found, is_batch, run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..editor import Editor, Which
     from ..photos import Photo
+    from ..photos.batch import Line
 
 PhotoArgument = Annotated[Path, typer.Argument(help="A photo.", show_default=False)]
 EditOption = Annotated[
@@ -93,54 +94,122 @@ def edit(
     One photo is written beside itself as me-edited.jpg. Several go to a folder, with a report of what was done and
     what was not; stopped, the same command goes on.
     """
+    from ..photos import open_photo
+    from ..photos.batch import is_batch
+
     which, wanted = _which(face), amounts_of(edits)
-    picture = None if is_batch(photos) else _opened(photos[0])
+    picture = None if is_batch(photos) else open_photo(photos[0])
     editor = loaded(bundle, method, device, wanted, beyond)
-    _must_change(wanted, bare, editor)
+    if not wanted and not bare:
+        names = ", ".join(editor.edits) or "none"
+        raise ValueError(f"nothing to change: give --edit NAME=AMOUNT; the edits of {editor.bundle.name!r} are {names}")
     wanted = {name: editor.within(name, amount) for name, amount in wanted.items()}
-    if picture is not None:
-        (photo,) = photos
-        if out is None:
-            ending = photo.suffix if _fits(photo, picture) else _kind(picture)
-            target = writable(photo.with_name(f"{photo.stem}-edited{ending}"), force)
+    editing = Editing(editor, wanted, which, aligned, detail, bare, strip)
+    if picture is None:
+        _edit_many(editing, photos, out, jobs, force)
+    else:
+        _edit_one(editing, photos[0], picture, out, force)
+
+
+@dataclass(frozen=True)
+class Editing:
+    """What is done to each photo."""
+
+    editor: Editor
+    wanted: Mapping[str, float]
+    face: Which
+    aligned: bool
+    detail: Detail
+    bare: bool
+    strip: bool
+
+    def write(self, picture: Photo, target: Path) -> tuple[list[str], list[str]]:
+        """Writes a photo edited; returns notes on how it was read, and remarks on how the edit went."""
+        from ..photos import Paste
+
+        remarks: list[str] = []
+        if self.bare:
+            edited = self.editor.draw(picture, self.wanted, self.face, self.aligned)
         else:
-            target = picture_target(out / photo.name if out.is_dir() else out, force)
-        done, remarks = _edited(editor, picture, wanted, which, aligned, detail, bare)
-        done.save(target, strip)
-        for line in _notes(picture, which, aligned, editor):
-            note(f"{photo.name}: {line}", "dim")
-        for line in remarks:
-            note(f"{photo.name}: {line}")
-        say(str(target))
-        return
+            paste = None if self.detail is Detail.move else Paste(self.detail.value)
+            edited = self.editor.edit(picture, self.wanted, self.face, self.aligned, paste, remarks.append)
+        edited.save(target, self.strip)
+        return list(self._notes(picture)), remarks
+
+    def _notes(self, picture: Photo) -> Iterator[str]:
+        if picture.origin is not None:
+            yield from picture.origin.notes
+        whole = self.aligned or self.editor.bundle.domain.crop == "none"
+        if not whole and self.face == "largest" and len(picture.faces) > 1:
+            yield f"it has {len(picture.faces)} faces and the largest was edited; --face all edits all of them"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that a picture depends on beside the photo, for the batch's report."""
+        bundle, method = self.editor.bundle, self.editor.method
+        return {
+            "edits": self.wanted, "bundle": bundle.name, "method": method, "face": str(self.face),
+            "aligned": self.aligned, "detail": self.detail.value, "bare": self.bare, "strip": self.strip,
+            "generator": bundle.fingerprint,
+            "weights": [bundle.digests.get(part, "") for part in ("generator", "encoder", method, "edits")],
+        }  # fmt: skip
+
+
+def _edit_one(editing: Editing, photo: Path, picture: Photo, out: Path | None, force: bool) -> None:
+    from ..photos.batch import same_kind
+
+    if out is None:
+        suffix = photo.suffix if same_kind(photo, _suffix(picture)) else _suffix(picture)
+        target = writable(photo.with_name(f"{photo.stem}-edited{suffix}"), force)
+    else:
+        target = picture_target(out / photo.name if out.is_dir() else out, force)
+    notes, remarks = editing.write(picture, target)
+    for line in notes:
+        note(f"{photo.name}: {line}", "dim")
+    for line in remarks:
+        note(f"{photo.name}: {line}")
+    say(str(target))
+
+
+def _edit_many(editing: Editing, photos: list[Path], out: Path | None, jobs: int, force: bool) -> None:
+    from ..photos import open_photo
+    from ..photos.batch import find_photos, missing_suffix, run, same_kind
 
     folder = out or (_beside(photos[0]) if len(photos) == 1 and photos[0].is_dir() else Path("edited"))
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; several photos are written to a folder: give another --out")
-    tasks, left = found(photos, folder, _ending)
-    remarked: dict[str, list[str]] = {}
+    tasks, skipped = find_photos(photos, folder, missing_suffix)
+    remarks: dict[str, list[str]] = {}
 
-    def work(photo: Path, place: Path) -> tuple[str, ...]:
-        picture = _opened(photo)
-        if not _fits(place, picture):
+    def work(photo: Path, target: Path) -> tuple[str, ...]:
+        picture = open_photo(photo)
+        if not same_kind(target, _suffix(picture)):
             raise ValueError("it became another kind of picture meanwhile: run the same command again")
-        done, remarks = _edited(editor, picture, wanted, which, aligned, detail, bare)
-        done.save(place, strip)
-        remarked[str(photo)] = remarks
-        return (*_notes(picture, which, aligned, editor), *remarks)
+        notes, remarks[str(photo)] = editing.write(picture, target)
+        return (*notes, *remarks[str(photo)])
 
-    digests = editor.bundle.digests
-    how = {
-        "edits": wanted, "bundle": editor.bundle.name, "method": editor.method, "face": face, "aligned": aligned,
-        "detail": detail.value, "bare": bare, "strip": strip, "generator": editor.bundle.fingerprint,
-        "weights": [digests.get(part, "") for part in ("generator", "encoder", editor.method, "edits")],
-    }  # fmt: skip
     try:
-        with _bar(len(tasks), remarked) as tell:
-            lines = run(tasks, work, folder, how, jobs, force, tell)
+        with progress_bar() as show:
+            show("editing", 0, len(tasks))
+            done = count(1)
+
+            def tell(line: Line) -> None:
+                """Shows at once that a photo failed, or what is remarked of its edit."""
+                if line.status == "failed":
+                    note(f"{line.photo}: {line.why}", "red")
+                for remark in remarks.get(line.photo, ()) if line.status == "edited" else ():
+                    note(f"{line.photo}: {remark}")
+                show("editing", next(done), len(tasks))
+
+            lines = run(tasks, work, folder, editing.settings, jobs, force, tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; what is done is in {folder}, and the same command goes on") from None
-    _sum_up(lines, left, folder)
+    _sum_up(lines, skipped, folder)
+
+
+def _suffix(picture: Photo) -> str:
+    """Returns the suffix of the kind of file that a photo is written as: its own, where that keeps it."""
+    return picture.origin.suffix if picture.origin else ".png"
 
 
 def amounts_of(edits: list[str]) -> dict[str, float]:
@@ -149,39 +218,15 @@ def amounts_of(edits: list[str]) -> dict[str, float]:
     return parse_edits(", ".join(edits))
 
 
-def _opened(photo: Path) -> Photo:
-    from ..photos import open_photo
-
-    return open_photo(photo)
-
-
-def _edited(
-    editor: Editor,
-    picture: Photo,
-    wanted: Mapping[str, float],
-    which: Which,
-    aligned: bool,
-    detail: Detail,
-    bare: bool,
-) -> tuple[Photo, list[str]]:
-    """A photo edited, and what the editor has to say of how that went."""
-    from ..photos import Paste
-
-    if bare:
-        return editor.draw(picture, wanted, which, aligned), []
-    how, remarks = None if detail is Detail.move else Paste(detail.value), list[str]()
-    return editor.edit(picture, wanted, which, aligned, how, remarks.append), remarks
-
-
 def loaded(bundle: str, method: str | None, device: str | None, wanted: Mapping[str, float], beyond: bool) -> Editor:
-    """An editor for these edits, as `allowed` gives it."""
+    """Loads an editor that may make these edits."""
     from ..editor import load
 
     return allowed(load(bundle, method, device), wanted, beyond)
 
 
 def allowed(editor: Editor, wanted: Mapping[str, float], beyond: bool) -> Editor:
-    """The editor, if it may make these edits. It says where an amount is more than its slider is good for."""
+    """Checks that an editor may make these edits, and notes where an amount is beyond its slider's range."""
     editor.beyond = beyond
     editor.find(wanted)  # a wrong name costs nothing
     for name, amount in wanted.items():
@@ -191,7 +236,7 @@ def allowed(editor: Editor, wanted: Mapping[str, float], beyond: bool) -> Editor
 
 
 def note(text: str, style: str = "yellow") -> None:
-    """What a person should know, beside what they asked for."""
+    """Prints a remark beside the result, to the standard error stream."""
     errors.print(printable(text), style=style, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -203,74 +248,19 @@ def _which(face: str) -> Which:
     return int(face)
 
 
-def _must_change(wanted: Mapping[str, float], bare: bool, editor: Editor) -> None:
-    if not wanted and not bare:
-        has = ", ".join(editor.edits) or "none"
-        raise ValueError(f"nothing to change: give --edit NAME=AMOUNT; the edits of {editor.bundle.name!r} are {has}")
-
-
-def _kind(picture: Photo) -> str:
-    """The ending of the kind of file that a photo is written as: its own, where that keeps it."""
-    return picture.origin.suffix if picture.origin else ".png"
-
-
-def _fits(path: Path, picture: Photo) -> bool:
-    return _is_of(path, _kind(picture))
-
-
-def _is_of(path: Path, ending: str) -> bool:
-    """Whether a path's own ending means the same kind of file."""
-    from PIL import Image
-
-    endings = Image.registered_extensions()
-    return endings.get(path.suffix.lower()) == endings[ending]
-
-
-def _ending(photo: Path) -> str:
-    """What a photo's name lacks to be that of its edited copy; nothing, if it says that kind of file already."""
-    from ..photos import suffix_for
-
-    ending = suffix_for(photo)
-    return "" if ending is None or _is_of(photo, ending) else ending
-
-
-def _notes(picture: Photo, which: Which, aligned: bool, editor: Editor) -> Iterator[str]:
-    """What a person should know of how a photo was read and edited."""
-    if picture.origin is not None:
-        yield from picture.origin.notes
-    if not aligned and editor.bundle.domain.crop != "none" and which == "largest" and len(picture.faces) > 1:
-        yield f"it has {len(picture.faces)} faces and the largest was edited; --face all edits all of them"
-
-
 def _beside(folder: Path) -> Path:
     named = folder if folder.name not in ("", "..") else folder.resolve()
     return named.with_name(f"{named.name}-edited")
 
 
-@contextmanager
-def _bar(count: int, remarked: Mapping[str, list[str]]) -> Iterator[Callable[[Line], None]]:
-    """A bar over the photos, and a line at once for each that fails, or of whose edit something is remarked."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors) as progress:
-        shown = progress.add_task("editing", total=count)
+def _sum_up(lines: list[Line], skipped: list[Line], folder: Path) -> None:
+    from ..photos.batch import REPORT
 
-        def tell(line: Line) -> None:
-            if line.status == "failed":
-                text = printable(f"{line.photo}: {line.why}")
-                progress.console.print(text, style="red", soft_wrap=True, highlight=False, markup=False)
-            for remark in remarked.get(line.photo, ()) if line.status == "edited" else ():
-                note(f"{line.photo}: {remark}")
-            progress.advance(shown)
-
-        yield tell
-
-
-def _sum_up(lines: list[Line], left: list[Line], folder: Path) -> None:
-    counts = {status: sum(line.status == status for line in lines) for status in ("edited", "done before", "failed")}
-    said = [f"{count} {status}" for status, count in counts.items() if count]
-    said += [f"{len(left)} left alone, whose names are no picture's"] if left else []
-    say(f"{', '.join(said)}; {folder}, and {folder / REPORT} says how each went")
-    if counts["failed"]:
+    amounts = {status: sum(line.status == status for line in lines) for status in ("edited", "done before", "failed")}
+    parts = [f"{amount} {status}" for status, amount in amounts.items() if amount]
+    parts += [f"{len(skipped)} left alone, whose names are no picture's"] if skipped else []
+    say(f"{', '.join(parts)}; {folder}, and {folder / REPORT} says how each went")
+    if amounts["failed"]:
         raise typer.Exit(1)
 
 
@@ -351,7 +341,7 @@ def compare(
 
 
 def _one(face: str) -> Which:
-    """A face for a verb that shows one."""
+    """Reads --face for a verb that shows one face."""
     if (which := _which(face)) == "all":
         raise ValueError("one face is shown: --face largest, or a number from 1, from left to right")
     return which

@@ -1,17 +1,17 @@
-"""gradstyle video: a film edited, frame by frame and calm."""
+"""gradstyle video: a film edited, with landmarks and codes smoothed over time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .app import BundleOption, DeviceOption, ForceOption, MethodOption, errors, say, writable
+from ..progress import Progress
+from .app import BundleOption, DeviceOption, ForceOption, MethodOption, errors, progress_bar, say, writable
 from .edit import BeyondOption, EditOption, amounts_of, loaded
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def video(
     wanted = editor.find(amounts)
     writable(target, force)
     try:
-        with _shown() as tell:
+        with _progress() as tell:
             report = editor.edit_video(source, target, wanted, options, tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command goes on from here") from None
@@ -85,28 +85,20 @@ def lines(report: Report) -> Iterator[str]:
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar with the time left for each of the two stages; without a terminal, a line now and then."""
-    if not errors.is_terminal:
-        shown, began = [time.monotonic()], dict[str, tuple[float, int]]()
-
-        def tell(what: str, done: int, total: int) -> None:
-            now = time.monotonic()
-            start, first = began.setdefault(what, (now, done))
-            if now - shown[0] >= QUIET and done > first:
-                left = (now - start) / (done - first) * (total - done)
-                errors.print(f"{what}: {done:,} of {total:,} frames, {left:,.0f} s left", highlight=False)
-                shown[0] = now
-
-        yield tell
+def _progress() -> Iterator[Progress]:
+    """Shows a bar for each stage; without a terminal, prints a line now and then."""
+    if errors.is_terminal:
+        with progress_bar() as show:
+            yield show
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors) as progress:
-        tasks: dict[str, object] = {}
+    printed, began = [time.monotonic()], dict[str, tuple[float, int]]()
 
-        def draw(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total, completed=done)
-            progress.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+    def tell(what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        start, first = began.setdefault(what, (now, done))
+        if now - printed[0] >= QUIET and done > first:
+            left = (now - start) / (done - first) * (total - done)
+            errors.print(f"{what}: {done:,} of {total:,} frames, {left:,.0f} s left", highlight=False)
+            printed[0] = now
 
-        yield draw
+    yield tell
