@@ -21,7 +21,7 @@ from .photos import Aligned, Carrier, Carry, Face, Paste, Photo, align, paste, p
 
 if TYPE_CHECKING:
     from .progress import Progress
-    from .video import Options, Report
+    from .video import Options, VideoReport
 
 Wanted = Edits | Mapping[str, float] | str
 Which = Literal["largest", "all"] | int  # of a photo's faces; numbers count from 1, from left to right
@@ -150,7 +150,7 @@ class Editor:
         edits: Wanted,
         options: Options | None = None,
         tell: Progress | None = None,
-    ) -> Report:
+    ) -> VideoReport:
         """Edit the largest face of a video. `tell` is called with what is being done, frames so far and in all."""
         from .video import Options, edit_video
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from gradstyle.bundles import Domain
 from gradstyle.cli import app
 from gradstyle.cli.video import lines
-from gradstyle.video import Report
+from gradstyle.video import VideoReport
 from gradstyle.video import edit as module
 from tests.support.bundles import bundle
 from tests.support.films import heard, seen, write
@@ -78,7 +78,7 @@ def test_a_stopped_run_says_that_it_goes_on(here: Path, monkeypatch: pytest.Monk
 
 
 def test_all_that_happened_is_told() -> None:
-    report = Report(
+    report = VideoReport(
         1200, 1000, 3, 240, {"source": 1, "frame by frame": 3, "smoothed": 2}, {}, ("vorbis",), ("data",), 7
     )
     told = "\n".join(lines(report))

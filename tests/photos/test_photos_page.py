@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from gradstyle.bundles import Domain
 from gradstyle.cli import app
 from gradstyle.photos import framing, photo
-from gradstyle.photos.carry import STEPS
+from gradstyle.photos.legs import STEPS
 from tests.support.bundles import bundle
 from tests.support.odd_files import portrait
 

@@ -21,12 +21,13 @@ from gradstyle.bundles import Domain
 from gradstyle.edits import Edit
 from gradstyle.methods import Method
 from gradstyle.photos import Aligned, Photo
-from gradstyle.photos.carry import Carrying, Leg, meshes_of
+from gradstyle.photos.carry import Carrying
 from gradstyle.photos.faces import Face, Points, face_at, find_faces
 from gradstyle.photos.head import Likeness
-from gradstyle.video import Options, Report, edit_video, writing
+from gradstyle.photos.legs import Leg, meshes_of
+from gradstyle.video import Options, VideoReport, edit_video, writing
 from gradstyle.video import checkpoint as work
-from gradstyle.video.edit import Painter, steadied
+from gradstyle.video.frames import Painter, steadied
 from gradstyle.video.reading import BadVideo, Turn, open_clip
 from gradstyle.video.smooth import departures, fill, smooth, weights
 from gradstyle.video.track import Cuts, Follower, runs_of
@@ -51,7 +52,7 @@ def edited(
     finder: Callable[[], Any] = Finder,
     edit: Edit = EDIT,
     **options: Any,
-) -> Report:
+) -> VideoReport:
     return edit_video(source, target, method, edit, FACES, Options(**options), follower=finder)
 
 
@@ -526,7 +527,7 @@ def test_a_stopped_run_goes_on(e4e: Method[Any], tmp_path: Path, monkeypatch: py
     source, target = write(tmp_path / "a.mp4", 26, tone=True), tmp_path / "b.mp4"
     edited(e4e, source, tmp_path / "straight.mp4")
 
-    def run(stop: tuple[str, int] | None, edit: Edit = EDIT) -> tuple[Report | None, int]:
+    def run(stop: tuple[str, int] | None, edit: Edit = EDIT) -> tuple[VideoReport | None, int]:
         finder = Finder()
 
         def tell(what: str, done: int, total: int) -> None:

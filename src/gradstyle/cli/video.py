@@ -15,7 +15,7 @@ from .app import BundleOption, DeviceOption, ForceOption, MethodOption, errors, 
 from .edit import BeyondOption, EditOption, amounts_of, loaded
 
 if TYPE_CHECKING:
-    from ..video import Report
+    from ..video import VideoReport
 
 QUIET = 30.0  # seconds between lines where there is no terminal to draw a bar on
 
@@ -62,7 +62,7 @@ def video(
     say(str(target))
 
 
-def lines(report: Report) -> Iterator[str]:
+def lines(report: VideoReport) -> Iterator[str]:
     """What a person wants to know of what was done."""
     frames = f"{report.frames:,} frames"
     went_on = f", {report.went_on_from:,} of them by an earlier run" if report.went_on_from else ""

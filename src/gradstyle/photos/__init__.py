@@ -3,8 +3,9 @@
 from ..motion import Motion, motion_along
 from .align import Aligned, Frame, align, aligned_by, frame_of
 from .carried import Carry, put_carried
-from .carry import Carrier, legs_of
+from .carry import Carrier
 from .faces import Face, face_at, find_faces
+from .legs import legs_of
 from .mediapipe import person_mask
 from .outcome import remark
 from .paste import Paste, paste, put

@@ -25,23 +25,20 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..edits import Edit, Edits, combine
-from ..images import to_levels
+from ..edits import Edits
 from ..motion import Motion, blurred, flow, lengths, motion_along, sampled, step_between
 from .align import Aligned, Frame, cut
 from .carried import MARGIN, Carry, reaching
-from .faces import SURE, Face, Points, face_at
+from .faces import Face, Points
 from .features import Features
 from .framing import Pixels
 from .hair import hair_matte, recoloured
 from .head import STEADY, Head, Likeness
+from .legs import Leg, legs_of, levels_of, mesh_in, turning_steps, working_side
 from .mediapipe import person_mask
 from .outline import face_outline
 from .photo import Photo
 
-WORKING = 120  # pixels of the crop's side at which motion and tone are found, for generators of up to 64 px
-LARGEST = 160  # and for larger ones
-STEPS = 6  # renderings on the way of an edit: neighbours differ by a pixel or two
 HEAD = 128  # pixels of crop and margin at which the motion of a head is found
 FURTHER = 1.15  # times as far as in the mesh of a rendering a face moves: found in 64 pixels, meshes are shy
 EDGE = 0.01  # of a photo's sides: what lies there stays
@@ -67,68 +64,6 @@ class Carrying:
 
 
 CARRYING = Carrying()
-
-
-@dataclass(frozen=True)
-class Leg:
-    """A part of an edit: the renderings on its way, and how it acts."""
-
-    path: Tensor  # [K + 1, 3, S, S] in [−1, 1], from what was there before to what is to be
-    turns: bool = False  # a pose: the head moves, its look does not change
-    hair: bool = False  # the colour of hair changes, and nothing else
-    footprint: Tensor | None = None  # [F, F] in 0 … 1: where in the crop the edit acts; none: all over the face
-    meshes: Points | None = None  # [2, 468, 3], of the face at the path's ends, as `meshes_of` finds them; none: found
-
-
-def legs_of(
-    render: Callable[[Sequence[Edits]], Tensor], edits: Edits, steps: int = STEPS, turning: int = STEPS
-) -> list[Leg]:
-    """The legs of some edits: first what colours hair, then what changes a face's look, then what turns it.
-
-    `render` gives a picture [entries, 3, S, S] for each entry of a list of edits; all are drawn in one batch.
-    `steps` are on the way of a look, `turning` on that of a pose.
-    """
-    every = [edit for edit in ([edits] if isinstance(edits, Edit) else edits) if edit]
-    hair = combine([edit for edit in every if edit.hair])
-    look = combine([edit for edit in every if not edit.turns and not edit.hair])
-    pose = combine([edit for edit in every if edit.turns])
-    entries: list[Edits] = [()]
-    legs: list[Callable[[Tensor], Leg]] = []
-
-    def way(edit: Edit, parts: int, before: Sequence[Edit] = ()) -> list[int]:
-        """Where the renderings on an edit's way stand among all."""
-        first = len(entries)
-        entries.extend([*before, step / parts * edit] for step in range(1, parts + 1))
-        return list(range(first, first + parts))
-
-    if hair:
-        ends = [0, *way(hair, 1)]
-        legs.append(lambda drawn: Leg(drawn[ends], hair=True))
-    last = 0
-    if look:
-        looks = [0, *way(look, steps)]
-        last = looks[-1]
-        legs.append(lambda drawn: Leg(drawn[looks], footprint=look.footprint))
-    if pose:
-        turns = [last, *way(pose, turning, [look] if look else [])]
-        legs.append(lambda drawn: Leg(drawn[turns], turns=True))
-    drawn = _no_larger(render(entries))
-    return [leg(drawn) for leg in legs]
-
-
-def turning_steps(meshed: bool) -> int:
-    """Renderings on the way of a turn: where a mesh tells of the head, the ends are enough."""
-    return 1 if meshed else STEPS
-
-
-def meshes_of(leg: Leg, aligned: Aligned) -> Points | None:
-    """The meshes [2, 468, 3] of a face at the ends of a leg, in pixels of the crop; none where it is not sure."""
-    if aligned.face is None:
-        return None
-    side = _working(leg.path)
-    landmarks = aligned.frame.to_crop(aligned.face.landmarks, side)
-    before, after = (_mesh(end, landmarks, side) for end in (leg.path[:1], leg.path[-1:]))
-    return None if before is None or after is None else np.stack([before, after])
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +93,12 @@ class Carrier:
     @classmethod
     def of(cls, photo: Photo, aligned: Aligned, plain: Tensor, how: Carrying | None = None) -> Carrier:
         """`plain` is the rendering without edits, [3, S, S] in [−1, 1]."""
-        side = _working(plain)
+        side = working_side(plain)
         whole = side + 2 * round(MARGIN * side)
         how = how or CARRYING
         pixels, frame = _reduced(photo.pixels, aligned.frame)
         around = reaching(frame)
-        crop, rendering = _levels(cut(pixels, frame, side)), _rendering(plain[None], side)
+        crop, rendering = _levels(cut(pixels, frame, side)), levels_of(plain[None], side)
         person, face = torch.ones(1, 1, whole, whole), torch.ones(1, 1, side, side)
         landmarks, head = None, None
         if aligned.face is not None:  # without one, everything may move
@@ -211,7 +146,7 @@ class Carrier:
         if leg.turns and change is not None:
             # The outline of a head stays, and the wall gives way where it does not: no layer of its own.
             return Carry(change.motion.resized(self.person.shape[-1]), nothing, nothing, all_, all_, self.wall)
-        path = _rendering(leg.path, side)
+        path = levels_of(leg.path, side)
         before, after = path[:1], path[-1:]
         found = motion_along(path / 127.5 - 1)
         acts = self._acts(leg.footprint)
@@ -270,7 +205,7 @@ class Carrier:
 
     def _coloured(self, leg: Leg) -> Carry:
         """Hair of another colour, all that the photo shows."""
-        before, after = (sampled(_rendering(x, self.side), self.registration) for x in (leg.path[:1], leg.path[-1:]))
+        before, after = (sampled(levels_of(x, self.side), self.registration) for x in (leg.path[:1], leg.path[-1:]))
         still, all_ = Motion.none(1, self.person.shape[-1]), torch.ones_like(self.person)
         around = self.wall if self.around is None else self.around
         tone = recoloured(around, self.hair, before, after, _inside(self.hair, self.side) * self.alike)
@@ -296,15 +231,15 @@ class Carrier:
     def _meshes(self, leg: Leg) -> Points | None:
         """The meshes at the ends of a leg; that of the plain rendering is looked for once."""
         assert self.landmarks is not None
-        plain = torch.equal(_rendering(leg.path[:1], self.side), self.plain)
-        before = self._plain_mesh if plain else _mesh(leg.path[:1], self.landmarks, self.side)
-        after = _mesh(leg.path[-1:], self.landmarks, self.side)
+        plain = torch.equal(levels_of(leg.path[:1], self.side), self.plain)
+        before = self._plain_mesh if plain else mesh_in(leg.path[:1], self.landmarks, self.side)
+        after = mesh_in(leg.path[-1:], self.landmarks, self.side)
         return None if before is None or after is None else np.stack([before, after])
 
     @cached_property
     def _plain_mesh(self) -> Points | None:
         assert self.landmarks is not None
-        return _mesh(self.plain / 127.5 - 1, self.landmarks, self.side)
+        return mesh_in(self.plain / 127.5 - 1, self.landmarks, self.side)
 
     def _in_the_photo(self, offset: Tensor) -> Tensor:
         """A motion of renderings as one of the photo, which lies a little beside its rendering.
@@ -387,12 +322,6 @@ def _after(first: Carry, then: Carry) -> Carry:
     return Carry(first.motion.then(then.motion), along(first.tone) + then.tone, fresh, shown, then.person, then.wall)
 
 
-def _mesh(image: Tensor, landmarks: Points, side: int) -> Points | None:
-    """The mesh of the face around landmarks in a rendering [1, 3, S, S], in a crop of `side` pixels; none if unsure."""
-    face = face_at(_pixels(_rendering(image, side)), landmarks)
-    return face.mesh if face.score >= SURE else None
-
-
 def _head(photo: Photo, face: Face, around: Frame, person: Tensor) -> Head | None:
     """A face's head under a frame; what lies beside it may move as far as the person and the photo reach."""
     if face.mesh is None:
@@ -416,27 +345,6 @@ def _reduced(pixels: Pixels, frame: Frame) -> tuple[Pixels, Frame]:
 
 def _levels(pixels: Pixels) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float()
-
-
-def _pixels(levels: Tensor) -> Pixels:
-    return np.ascontiguousarray(levels[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
-
-
-def _working(images: Tensor) -> int:
-    """The side at which motion and tone are found, of renderings [..., S, S]."""
-    return WORKING if images.shape[-1] <= 64 else LARGEST
-
-
-def _no_larger(images: Tensor) -> Tensor:
-    """Renderings [N, 3, S, S], of which no more is kept than is looked at."""
-    return F.interpolate(images, (LARGEST, LARGEST), mode="area") if images.shape[-1] > LARGEST else images
-
-
-def _rendering(images: Tensor, side: int) -> Tensor:
-    """Renderings [N, 3, S, S] in [−1, 1], in levels at the working size."""
-    levels = to_levels(images.detach().cpu())
-    larger = levels.shape[-1] >= side
-    return F.interpolate(levels, (side, side), mode="area") if larger else F.interpolate(levels, side, mode="bicubic")
 
 
 def _inside(x: Tensor, side: int) -> Tensor:

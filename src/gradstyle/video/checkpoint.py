@@ -1,4 +1,4 @@
-"""What a run has done so far, in a folder beside its target: a stopped run goes on from there."""
+"""Stores what a run has done so far in a folder beside its target, from which a stopped run resumes."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ KINDS: dict[str, type[np.generic]] = {  # of what is found
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """The face in some frames, as it was found."""
+class FaceTrack:
+    """The face that was found in each of some frames."""
 
     times: Numbers  # [N], in units of the clip's time base
     cuts: Flags  # [N]: the first frame of a shot
@@ -47,13 +47,13 @@ class Found:
         )
 
     @staticmethod
-    def load(path: Path) -> Found:
+    def load(path: Path) -> FaceTrack:
         tensors = read_tensors(path)[0]
-        return Found(*(tensors[name].numpy() for name in KINDS))
+        return FaceTrack(*(tensors[name].numpy() for name in KINDS))
 
     @staticmethod
-    def joined(parts: list[Found]) -> Found:
-        return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in KINDS))
+    def joined(parts: list[FaceTrack]) -> FaceTrack:
+        return FaceTrack(*(np.concatenate([getattr(part, name) for part in parts]) for name in KINDS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Planned:
 
 
 class Work:
-    """The folder. What it holds for another source, edit or version is thrown away."""
+    """The folder; what it holds of another source, edit or version is deleted."""
 
     def __init__(self, target: Path, key: dict[str, Any]) -> None:
         self.folder = target.with_name(f".{target.name}.gradstyle")
@@ -89,15 +89,15 @@ class Work:
         self.total = total
         self._write("plan.json", {"key": self.key, "total": total})
 
-    def found(self, chunk: int) -> Found | None:
+    def faces(self, chunk: int) -> FaceTrack | None:
         path = self.folder / f"faces-{chunk:05}.safetensors"
         try:
-            return Found.load(path) if chunk >= 0 and path.is_file() else None
+            return FaceTrack.load(path) if chunk >= 0 and path.is_file() else None
         except (BadTensors, KeyError):
             return None
 
-    def put(self, chunk: int, found: Found) -> None:
-        found.save(self.folder / f"faces-{chunk:05}.safetensors")
+    def put(self, chunk: int, faces: FaceTrack) -> None:
+        faces.save(self.folder / f"faces-{chunk:05}.safetensors")
 
     def segment(self, chunk: int) -> Path:
         return self.folder / f"part-{chunk:05}.nut"
@@ -121,8 +121,8 @@ class Work:
     def plan(self, chunk: int, unit: float, sigma: float) -> tuple[list[Planned], dict[str, float]]:
         """What to do with each frame of a chunk, from its landmarks and those of the chunks beside it; and how much
         the landmarks shook before and after, in parts of the face's side."""
-        parts = {k: part for k in (chunk - 1, chunk, chunk + 1) if (part := self.found(k)) is not None}
-        around, start = Found.joined(list(parts.values())), len(parts[chunk - 1]) if chunk - 1 in parts else 0
+        parts = {k: part for k in (chunk - 1, chunk, chunk + 1) if (part := self.faces(k)) is not None}
+        around, start = FaceTrack.joined(list(parts.values())), len(parts[chunk - 1]) if chunk - 1 in parts else 0
         here = slice(start, start + len(parts[chunk]))
         times = around.times * unit
         runs = runs_of(around.landmarks, around.known, around.cuts, times)

@@ -1,4 +1,4 @@
-"""Frames of a video file, one after the other, as a person sees them."""
+"""Reads the frames of a video file, one after the other, as a person sees them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..photos.framing import Pixels
+from .planes import grown, patched, span
 
 MOST_PIXELS = 8192 * 4608  # of a frame: 8K
 # What films lie in. Not the text formats that FFmpeg also plays, nor the playlists, which open other files.
@@ -29,7 +30,7 @@ class BadVideo(ValueError):
 
 
 def library() -> ModuleType:
-    """PyAV, which is an extra."""
+    """Imports PyAV, which is an extra."""
     try:
         import av
     except ImportError:
@@ -40,7 +41,7 @@ def library() -> ModuleType:
 
 @dataclass(frozen=True)
 class Turn:
-    """How frames are turned before they are seen: flipped left to right, then quarters counter-clockwise."""
+    """How frames are turned to be shown: flipped left to right, then quarters counter-clockwise."""
 
     quarters: int = 0
     flipped: bool = False
@@ -57,11 +58,11 @@ class Turn:
         return Turn(round(degrees / 90) % 4, flipped, matrix)
 
     def upright(self, pixels: Pixels) -> Pixels:
-        """A frame as it is stored, turned to what is seen."""
+        """Turns a stored frame to how it is shown."""
         return np.rot90(pixels[:, ::-1] if self.flipped else pixels, self.quarters)
 
     def stored(self, pixels: Pixels) -> Pixels:
-        """What is seen, turned back to how it is stored."""
+        """Turns a shown frame back to how it is stored."""
         turned = np.rot90(pixels, -self.quarters)
         return turned[:, ::-1] if self.flipped else turned
 
@@ -75,14 +76,10 @@ class Colours:
     primaries: int = 2
     transfer: int = 2
 
-    @property
-    def meant(self) -> dict[str, int]:
-        return {"colorspace": self.space, "color_range": self.range}
-
 
 @dataclass(frozen=True)
 class Clip:
-    """A video file: what there is to know before its frames are read."""
+    """A video file, as its header and first frame describe it."""
 
     path: Path
     width: int  # as stored, before it is turned
@@ -105,7 +102,7 @@ class Clip:
         return (self.height, self.width) if self.turn.quarters % 2 else (self.width, self.height)
 
     def read(self) -> Iterator[Still]:
-        """All frames in the order in which they are shown, each with a later time than the one before."""
+        """Yields all frames in the order in which they are shown, each later than the one before."""
         last: int | None = None
         usual = max(round(1 / (self.rate * self.time_base)), 1)
         for index, frame in enumerate(_decoded(self.path)):
@@ -163,14 +160,14 @@ class Still:
     def with_pixels(self, pixels: Pixels, before: Pixels) -> Still:
         """The frame with what differs between two upright pictures of it drawn in; all else keeps its very bytes."""
         after, before = (self.clip.turn.stored(each) for each in (pixels, before))
-        rows = _span((after != before).reshape(len(after), -1).any(axis=1))
+        rows = span((after != before).reshape(len(after), -1).any(axis=1))
         if rows is None:
             return self
-        columns = _span((after[slice(*rows)] != before[slice(*rows)]).any(axis=(0, 2)))
+        columns = span((after[slice(*rows)] != before[slice(*rows)]).any(axis=(0, 2)))
         assert columns is not None
-        (top, bottom), (left, right) = _grown(rows, len(after)), _grown(columns, after.shape[1])
+        (top, bottom), (left, right) = grown(rows, len(after)), grown(columns, after.shape[1])
         part = self._picture(np.ascontiguousarray(after[top:bottom, left:right]))
-        return replace(self, picture=_patched(self.picture, part, top, left, rows, columns))
+        return replace(self, picture=patched(self.picture, part, top, left, rows, columns))
 
     def upright(self) -> Any:
         """The picture turned to what is seen, for a file that cannot say that it is to be turned."""
@@ -178,21 +175,14 @@ class Still:
 
     def _picture(self, stored: Pixels) -> Any:
         colours = self.clip.colours
-        return (
-            library()
-            .VideoFrame.from_ndarray(stored, format="rgb24")
-            .reformat(
-                format=self.picture.format.name,
-                interpolation=SCALER,
-                dst_colorspace=_matrix(colours.space),
-                src_color_range=2,
-                dst_color_range=colours.range,
-            )
-        )
+        return library().VideoFrame.from_ndarray(stored, format="rgb24").reformat(
+            format=self.picture.format.name, interpolation=SCALER, dst_colorspace=_matrix(colours.space),
+            src_color_range=2, dst_color_range=colours.range,
+        )  # fmt: skip
 
 
 def open_clip(path: Path) -> Clip:
-    """Look at a video file: its first frame is decoded, so that what cannot be read says so now."""
+    """Opens a video file and decodes its first frame, so that an unreadable file fails now."""
     av = library()
     if not path.is_file():
         raise BadVideo(f"{path}: it is no file" if path.exists() else f"{path}: there is no such file")
@@ -236,7 +226,7 @@ def open_clip(path: Path) -> Clip:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The container, from this one file alone and of kinds that hold films."""
+    """Opens the container, from this one file alone and of kinds that hold videos."""
     av = library()
     limits = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(MOST_PIXELS)}
     try:
@@ -248,7 +238,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _film(path: Path, container: Any) -> Any:
-    """The stream to edit: the first that moves; a song's cover does not."""
+    """Returns the stream to edit: the first that is not an attached cover picture."""
     for stream in container.streams.video:
         if not stream.disposition & type(stream.disposition).attached_pic and stream.codec_context is not None:
             return stream
@@ -258,7 +248,7 @@ def _film(path: Path, container: Any) -> Any:
 
 
 def _decoded(path: Path) -> Generator[Any, None, None]:
-    """Frames that can be decoded; packets that cannot are passed over, as players do."""
+    """Yields the frames that can be decoded; damaged packets are skipped, as players do."""
     av = library()
     with _opened(path) as container:
         stream = _film(path, container)
@@ -295,38 +285,8 @@ def _turn(frame: Any) -> Turn:
 
 
 def _matrix(space: int) -> int:
-    """FFmpeg's number of a colour matrix as its scaler numbers it."""
+    """Translates FFmpeg's number of a colour matrix to its scaler's."""
     return {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}.get(space, 5)
-
-
-def _span(flags: npt.NDArray[np.bool_]) -> tuple[int, int] | None:
-    """From the first that is set to behind the last."""
-    places = np.flatnonzero(flags)
-    return (int(places[0]), int(places[-1]) + 1) if len(places) else None
-
-
-def _grown(span: tuple[int, int], most: int) -> tuple[int, int]:
-    """With what the scaler's filter looks at around it, on whole chroma pixels."""
-    return max(0, span[0] // 8 * 8 - 8), min(most, -(-span[1] // 8) * 8 + 8)
-
-
-def _patched(source: Any, part: Any, top: int, left: int, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
-    """A copy of a frame with some rows and columns, rounded outward to chroma pixels, from a part of its format."""
-    made = library().VideoFrame(source.width, source.height, source.format.name)
-    for new, old, patch in zip(made.planes, source.planes, part.planes):
-        down, across = round(source.height / old.height), round(source.width / old.width)
-        to, fro, over = (_bytes(plane, 1 + (source.format.components[0].bits > 8)) for plane in (new, old, patch))
-        to[:] = fro
-        here = slice(rows[0] // down, -(-rows[1] // down)), slice(columns[0] // across, -(-columns[1] // across))
-        to[here] = over[tuple(slice(s.start - at, s.stop - at) for s, at in zip(here, (top // down, left // across)))]
-    made.colorspace, made.color_range = source.colorspace, source.color_range
-    return made
-
-
-def _bytes(plane: Any, each: int) -> npt.NDArray[np.uint8]:
-    """A plane's bytes [height, width, bytes of a sample]."""
-    lines = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
-    return lines[:, : plane.width * each].reshape(plane.height, plane.width, each)
 
 
 def _reason(error: Exception) -> str:
