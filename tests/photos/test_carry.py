@@ -15,8 +15,8 @@ from gradstyle.editor import Editor
 from gradstyle.edits import Edit
 from gradstyle.motion import sampled
 from gradstyle.photos import Aligned, Carrier, Photo, align, legs_of, person_mask, put
-from gradstyle.photos.carry import continued
 from gradstyle.photos.legs import Leg
+from gradstyle.photos.maps import continued
 from gradstyle.photos.portraits import astronaut
 
 SIDE = 64

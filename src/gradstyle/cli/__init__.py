@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import bundle, demo, directions, edit, evaluate, sample, studio, train, video
+from . import bundle, demo, directions, edit, evaluate, sample, sheets, studio, train, video
 from .app import Command
 
 app = typer.Typer(
@@ -18,5 +18,5 @@ app.add_typer(bundle.app, name="bundle")
 app.add_typer(directions.app, name="directions")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
-for verb in (demo.demo, sample.sample, edit.edit, edit.sweep, edit.compare, video.video, studio.studio):
+for verb in (demo.demo, sample.sample, edit.edit, sheets.sweep, sheets.compare, video.video, studio.studio):
     app.command(cls=Command)(verb)

@@ -119,6 +119,19 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what is th
 DeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda or mps; the fastest there is, if not given.", show_default=False)
 ]
+EditOption = Annotated[
+    list[str], typer.Option("--edit", "-e", help="NAME=AMOUNT, such as smile=2. Several add up.", metavar="NAME=AMOUNT")
+]
+FaceOption = Annotated[
+    str,
+    typer.Option("--face", help="Which face: largest, all, or a number from 1, from left to right.", metavar="FACE"),
+]
+AlignedOption = Annotated[
+    bool, typer.Option("--aligned", help="The photo is a face, cut as the bundle's training photos: look for none.")
+]
+BeyondOption = Annotated[
+    bool, typer.Option("--beyond", help="Go beyond the range that a slider is good for, and take edits that have none.")
+]
 
 
 def writable(path: Path, force: bool) -> Path:

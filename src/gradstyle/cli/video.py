@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..progress import Progress
-from .app import BundleOption, DeviceOption, ForceOption, MethodOption, errors, progress_bar, say, writable
-from .edit import BeyondOption, EditOption, amounts_of, loaded
+from .app import (
+    BeyondOption,
+    BundleOption,
+    DeviceOption,
+    EditOption,
+    ForceOption,
+    MethodOption,
+    errors,
+    progress_bar,
+    say,
+    writable,
+)
+from .edit import amounts_of, loaded
 
 if TYPE_CHECKING:
     from ..video import VideoReport

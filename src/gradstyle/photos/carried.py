@@ -1,4 +1,4 @@
-"""What becomes of a photo that an edit carries, as a value; and a photo's pixels with it, at their own size."""
+"""What an edit does to a photo that it carries, and how that is put into the photo's pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAND = 1 << 19  # pixels of a photo that are put at once
 
 @dataclass(frozen=True, eq=False)
 class Carry:
-    """What becomes of a photo under a frame that reaches MARGIN beyond the crop. Maps are [1, C, S, S]."""
+    """What an edit does to a photo under a frame that reaches MARGIN beyond the crop. Maps are [1, C, S, S]."""
 
     motion: Motion  # from the edited photo to the photo
     tone: Tensor  # levels that are added to what is moved
@@ -29,15 +29,26 @@ class Carry:
     person: Tensor  # of the photo
     wall: Tensor  # levels: the photo without the person
 
+    def then(self, second: Carry) -> Carry:
+        """Joins two legs: what this one made is carried along the second's motion."""
+
+        def along(x: Tensor) -> Tensor:
+            return second.motion.carry(x)
+
+        shown, tone = along(self.shown), along(self.tone) + second.tone
+        fresh = torch.where(second.shown < shown, second.fresh, along(self.fresh))
+        motion = self.motion.then(second.motion)
+        return Carry(motion, tone, fresh, second.shown * shown, second.person, second.wall)
+
 
 def reaching(frame: Frame) -> Frame:
-    """The frame of a crop, with its margin."""
+    """Widens the frame of a crop by its margin."""
     corner = frame.corner - MARGIN * (frame.across + frame.down)
     return Frame(corner, frame.across * (1 + 2 * MARGIN), frame.down * (1 + 2 * MARGIN))
 
 
 def put_carried(pixels: Pixels, frame: Frame, carry: Carry) -> Pixels:
-    """A photo's pixels with what `carry` makes of them, under the crop's frame; what does not change, to the bit."""
+    """Returns a photo's pixels carried under the crop's frame; what does not change stays to the bit."""
     around = reaching(frame)
     maps = torch.cat(
         [carry.motion.offset, carry.tone, carry.fresh, carry.shown, carry.person, carry.wall], dim=1

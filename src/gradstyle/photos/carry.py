@@ -1,4 +1,4 @@
-"""A photo is moved, not redrawn: an edit carries it along the motion between the generator's own pictures.
+"""Moves a photo instead of redrawing it: an edit carries it along the motion between the generator's own pictures.
 
 What a small generator knows well is where things go; what a photo knows is what they look like. So the photo is
 carried along the motion from the rendering without the edit to the edited one, what motion does not explain of their
@@ -17,32 +17,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, log2
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..edits import Edits
 from ..motion import Motion, blurred, flow, lengths, motion_along, sampled, step_between
-from .align import Aligned, Frame, cut
+from .align import Aligned, cut
 from .carried import MARGIN, Carry, reaching
-from .faces import Face, Points
+from .faces import Points
 from .features import Features
-from .framing import Pixels
 from .hair import hair_matte, recoloured
-from .head import STEADY, Head, Likeness
+from .head import HEAD, STEADY, Head, Likeness, head_in
 from .legs import Leg, legs_of, levels_of, mesh_in, turning_steps, working_side
+from .maps import as_levels, continued, inside_of, likeness, reduced, structure
 from .mediapipe import person_mask
 from .outline import face_outline
 from .photo import Photo
 
-HEAD = 128  # pixels of crop and margin at which the motion of a head is found
 FURTHER = 1.15  # times as far as in the mesh of a rendering a face moves: found in 64 pixels, meshes are shy
-EDGE = 0.01  # of a photo's sides: what lies there stays
-LOOKED_AT = 384  # pixels of a crop's side that are enough to find motion, person and wall in it
 
 
 @dataclass(frozen=True)
@@ -62,13 +57,16 @@ class Carrying:
     still: tuple[float, float] = (0.0006, 0.002)  # motion below the first is none, above the second is all
     wall: float = 0.02  # by which the person is dilated: beyond it nothing changes but in poses
 
+    def likeness(self, photo: Tensor, rendering: Tensor) -> Tensor:
+        return likeness(photo, rendering, self.around, self.alike_noise, self.alike)
+
 
 CARRYING = Carrying()
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What an edit makes of a face's mesh."""
+    """What an edit does to a face's mesh."""
 
     motion: Motion  # of crop and margin
     features: Features | None = None  # in the crop; none of a turn
@@ -96,22 +94,22 @@ class Carrier:
         side = working_side(plain)
         whole = side + 2 * round(MARGIN * side)
         how = how or CARRYING
-        pixels, frame = _reduced(photo.pixels, aligned.frame)
+        pixels, frame = reduced(photo.pixels, aligned.frame)
         around = reaching(frame)
-        crop, rendering = _levels(cut(pixels, frame, side)), levels_of(plain[None], side)
+        crop, rendering = as_levels(cut(pixels, frame, side)), levels_of(plain[None], side)
         person, face = torch.ones(1, 1, whole, whole), torch.ones(1, 1, side, side)
         landmarks, head = None, None
         if aligned.face is not None:  # without one, everything may move
             person = F.interpolate(person_mask(cut(pixels, around, 256)), (whole, whole), mode="bilinear")
             landmarks = aligned.frame.to_crop(aligned.face.landmarks, side)
             face = face_outline(landmarks, side)
-            head = _head(photo, aligned.face, reaching(aligned.frame), person)
-        wider = _levels(cut(pixels, around, whole))
+            head = head_in(photo, aligned.face, reaching(aligned.frame), person)
+        wider = as_levels(cut(pixels, around, whole))
         wall = continued(wider, 1 - person)
         registration = flow(
-            _plainly(crop), _plainly(rendering), levels=4, rounds=5, flat=30.0, weight=_inside(person, side) + 0.05
+            structure(crop), structure(rendering), levels=4, rounds=5, flat=30.0, weight=inside_of(person, side) + 0.05
         )
-        alike = _likeness(crop, sampled(rendering, registration), how)
+        alike = how.likeness(crop, sampled(rendering, registration))
         return cls(how, crop, rendering, face, person, wall, registration, alike, landmarks, head, wider)
 
     @property
@@ -124,17 +122,17 @@ class Carrier:
         return (self.person.shape[-1] - self.side) // 2
 
     def edited(self, render: Callable[[Sequence[Edits]], Tensor], edits: Edits) -> Carry | None:
-        """What edits make of the photo, of which `render` gives the pictures as `legs_of` wants them."""
+        """Carries the photo along edits; `render` is as `legs_of` takes it."""
         return self.along(legs_of(render, edits, turning=turning_steps(self.head is not None)))
 
     def along(self, legs: Sequence[Leg]) -> Carry | None:
-        """What the legs of an edit make of the photo, one after the other; none where nothing changes."""
+        """Carries the photo along the legs of an edit, one after the other; none where nothing changes."""
         result = None
         for leg in legs:
             if torch.equal(leg.path[0], leg.path[-1]):
                 continue
             step = self._leg(leg)
-            result = step if result is None else _after(result, step)
+            result = step if result is None else result.then(step)
         return result
 
     def _leg(self, leg: Leg) -> Carry:
@@ -164,12 +162,12 @@ class Carrier:
         motion = Motion(spread * side / self.person.shape[-1], torch.ones_like(spread[:, :1]))
         if leg.turns:
             return Carry(motion, nothing, nothing, all_, self.person, self.wall)
-        offset = _inside(spread, side)
+        offset = inside_of(spread, side)
         here = sampled(self.registration, offset)  # of each place of the edited photo, in the edited rendering
         new = sampled(after, here)
         old = sampled(before, here + sampled(found.offset, here))
         photo = sampled(self.photo, offset)
-        alike = _likeness(photo, old, how)
+        alike = how.likeness(photo, old)
         face = blurred(sampled(self.face, offset), 0.02 * side)
         acts = step_between(acts, 0.12, 0.4)
         shown = 1 - face * acts * alike * (1 - self._stays(old, new) * sampled(found.visible, here))
@@ -193,26 +191,24 @@ class Carrier:
         maps = (self._outer(tone), self._outer(fresh), self._outer(shown))
         return Carry(motion, *maps, self.person, self.wall)
 
-    # ---- parts
-
     @cached_property
     def hair(self) -> Tensor:
-        """Where hair is, in crop and margin [1, 1, whole, whole]; nowhere without a mesh."""
+        """Tells where hair is, in crop and margin [1, 1, whole, whole]; nowhere without a mesh."""
         if self.head is None or self.around is None:
             return torch.zeros_like(self.person)
         mesh = (self.head.mesh + 0.5) * (self.person.shape[-1] / HEAD) - 0.5
         return hair_matte(self.around, self.person, mesh)
 
     def _coloured(self, leg: Leg) -> Carry:
-        """Hair of another colour, all that the photo shows."""
+        """Gives another colour to all the hair that the photo shows."""
         before, after = (sampled(levels_of(x, self.side), self.registration) for x in (leg.path[:1], leg.path[-1:]))
         still, all_ = Motion.none(1, self.person.shape[-1]), torch.ones_like(self.person)
         around = self.wall if self.around is None else self.around
-        tone = recoloured(around, self.hair, before, after, _inside(self.hair, self.side) * self.alike)
+        tone = recoloured(around, self.hair, before, after, inside_of(self.hair, self.side) * self.alike)
         return Carry(still, tone, torch.zeros_like(tone), all_, self.person, self.wall)
 
     def _change(self, leg: Leg) -> Change | None:
-        """What becomes of the face's mesh; none where no mesh is found in the photo or the renderings."""
+        """Tells what an edit does to the face's mesh; none where no mesh is found in the photo or the renderings."""
         if self.head is None:
             return None
         meshes = self._meshes(leg) if leg.meshes is None else leg.meshes
@@ -229,7 +225,7 @@ class Carrier:
         return Change(head.moved(steps), Features.of(mesh, moved, self.side))
 
     def _meshes(self, leg: Leg) -> Points | None:
-        """The meshes at the ends of a leg; that of the plain rendering is looked for once."""
+        """Finds the meshes at the ends of a leg; that of the plain rendering is found once."""
         assert self.landmarks is not None
         plain = torch.equal(levels_of(leg.path[:1], self.side), self.plain)
         before = self._plain_mesh if plain else mesh_in(leg.path[:1], self.landmarks, self.side)
@@ -242,7 +238,7 @@ class Carrier:
         return mesh_in(self.plain / 127.5 - 1, self.landmarks, self.side)
 
     def _in_the_photo(self, offset: Tensor) -> Tensor:
-        """A motion of renderings as one of the photo, which lies a little beside its rendering.
+        """Turns a motion of renderings into one of the photo, which lies a little beside its rendering.
 
         A place x of the edited photo is y = x + r(p) in the edited rendering, which was q = y + m(y) in the plain one,
         which is the photo's place p with p + r(p) = q.
@@ -254,7 +250,7 @@ class Carrier:
         return moved
 
     def _spread(self, offset: Tensor, sure: Tensor, deviations: Sequence[float]) -> Tensor:
-        """An offset of the crop over all that is carried, as its sure places say; far from them it is none."""
+        """Spreads the crop's offset at sure places over crop and margin; far from them it is none."""
         offset, sure = self._outer(offset), F.pad(sure, (self.margin,) * 4)
         total = torch.zeros_like(offset)
         for deviation in deviations:
@@ -265,7 +261,7 @@ class Carrier:
         return total
 
     def _stays(self, old: Tensor, new: Tensor) -> Tensor:
-        """Which share of a place's structure an edit leaves: where it goes, the photo's would be stale."""
+        """Tells which share of a place's structure an edit leaves: where it goes, the photo's would be stale."""
         deviation, noise = 0.03 * self.side, self.how.stays_noise
         old, new = old - blurred(old, deviation), new - blurred(new, deviation)
 
@@ -287,86 +283,3 @@ class Carrier:
 
     def _outer(self, x: Tensor) -> Tensor:
         return F.pad(x, (self.margin,) * 4, "replicate")
-
-
-def continued(picture: Tensor, known: Tensor) -> Tensor:
-    """A picture [1, C, S, S] whose unknown places go on as the known ones beside them do: coarse where far."""
-    known = step_between(known, 0.9, 1.0)
-    if not bool((known > 0).any()):
-        return picture
-    size = 2 ** ceil(log2(picture.shape[-1]))
-    kept = [F.interpolate(x, (size, size), mode="bilinear") for x in (picture * known, known)]
-    levels = [kept]
-    while levels[-1][0].shape[-1] > 1:
-        levels.append([F.avg_pool2d(x, 2) for x in levels[-1]])
-    total = levels[-1][0] / levels[-1][1].clamp_min(1e-6)
-    for colour, share in reversed(levels[:-1]):
-        total = F.interpolate(total, scale_factor=2, mode="bilinear")
-        total = blurred(total, 1.0)
-        sure = (share * 4).clamp(0, 1)
-        total = total + sure * (colour / share.clamp_min(1e-6) - total)
-    return F.interpolate(total, picture.shape[-2:], mode="area")
-
-
-# ---- parts
-
-
-def _after(first: Carry, then: Carry) -> Carry:
-    """Two legs as one: what the first made is carried along the second's motion."""
-
-    def along(x: Tensor) -> Tensor:
-        return then.motion.carry(x)
-
-    shown = then.shown * along(first.shown)
-    fresh = torch.where(then.shown < along(first.shown), then.fresh, along(first.fresh))
-    return Carry(first.motion.then(then.motion), along(first.tone) + then.tone, fresh, shown, then.person, then.wall)
-
-
-def _head(photo: Photo, face: Face, around: Frame, person: Tensor) -> Head | None:
-    """A face's head under a frame; what lies beside it may move as far as the person and the photo reach."""
-    if face.mesh is None:
-        return None
-    mesh = np.c_[around.to_crop(face.mesh[:, :2], HEAD), face.mesh[:, 2] * HEAD / around.side]
-    place = np.stack(np.meshgrid(*[np.arange(HEAD, dtype=np.float64)] * 2), axis=-1).reshape(-1, 2)
-    at = around.to_photo(place, HEAD) / np.array(photo.size)
-    inside = ((at > EDGE) & (at < 1 - EDGE)).all(axis=1).reshape(1, 1, HEAD, HEAD)
-    free = F.interpolate(person, (HEAD, HEAD), mode="bilinear") > 0.7
-    return Head.of(mesh, (free & torch.from_numpy(inside)).float())
-
-
-def _reduced(pixels: Pixels, frame: Frame) -> tuple[Pixels, Frame]:
-    """A photo and a frame in it, reduced to what is looked at: the frame of a large one is cut several times."""
-    factor = int(frame.side // LOOKED_AT)
-    if factor < 2:
-        return pixels, frame
-    small = np.asarray(Image.fromarray(pixels).reduce(factor))
-    return small, Frame((frame.corner + 0.5) / factor - 0.5, frame.across / factor, frame.down / factor)
-
-
-def _levels(pixels: Pixels) -> Tensor:
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float()
-
-
-def _inside(x: Tensor, side: int) -> Tensor:
-    """The crop's part of a map of crop and margin."""
-    margin = (x.shape[-1] - side) // 2
-    return x[..., margin : margin + side, margin : margin + side]
-
-
-def _likeness(photo: Tensor, rendering: Tensor, how: Carrying) -> Tensor:
-    """How surely a rendering shows what the photo shows, in 0 … 1: their correlation around each place."""
-
-    def around(x: Tensor) -> Tensor:
-        return blurred(x, how.around * x.shape[-1])
-
-    a, b = (x.mean(dim=1, keepdim=True) for x in (photo, rendering))
-    a, b, noise = a - around(a), b - around(b), how.alike_noise
-    both = (around(a * b) + noise) / ((around(a * a) + noise) * (around(b * b) + noise)).sqrt()
-    return step_between(both, *how.alike)
-
-
-def _plainly(image: Tensor) -> Tensor:
-    """Structure alone, [N, 1, S, S]: neither light nor contrast, which a reconstruction misses."""
-    grey, around = image.mean(dim=1, keepdim=True), image.shape[-1] / 16
-    apart = grey - blurred(grey, around)
-    return 40 * apart / (blurred(apart.square(), around) + 9).sqrt()

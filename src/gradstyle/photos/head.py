@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..motion import Motion, blurred, lengths, step_between
-from .faces import Points
+from .align import Frame
+from .faces import Face, Points
 from .outline import hull
+from .photo import Photo
 
 TEMPLES = [234, 454]  # where a face ends before the ears, the left one in the picture first
 FOREHEAD, CHIN = 10, 152
@@ -32,6 +34,8 @@ STILL = (0.0003, 0.003)  # of the side: motion below the first is none, above th
 COARSE = 64  # pixels a side on which motion is continued beside a face
 ROUNDS = 24  # of averaging, at each size from an eighth of that on
 FINER = 3  # times as many places are moved across as are looked up
+HEAD = 128  # pixels of crop and margin at which the motion of a head is found
+EDGE = 0.01  # of a photo's sides: what lies there stays
 IN_FRONT = 0.03  # of the side: depth by which one place hides another
 
 
@@ -112,6 +116,18 @@ class Head:
         spread = torch.zeros(self.side, self.side, values.shape[1])
         spread[self.inside] = self.weights @ torch.from_numpy(values).float()
         return spread.permute(2, 0, 1)[None]
+
+
+def head_in(photo: Photo, face: Face, around: Frame, person: Tensor) -> Head | None:
+    """Finds a face's head under a frame; what lies beside it may move as far as the person and the photo reach."""
+    if face.mesh is None:
+        return None
+    mesh = np.c_[around.to_crop(face.mesh[:, :2], HEAD), face.mesh[:, 2] * HEAD / around.side]
+    place = np.stack(np.meshgrid(*[np.arange(HEAD, dtype=np.float64)] * 2), axis=-1).reshape(-1, 2)
+    at = around.to_photo(place, HEAD) / np.array(photo.size)
+    inside = ((at > EDGE) & (at < 1 - EDGE)).all(axis=1).reshape(1, 1, HEAD, HEAD)
+    free = F.interpolate(person, (HEAD, HEAD), mode="bilinear") > 0.7
+    return Head.of(mesh, (free & torch.from_numpy(inside)).float())
 
 
 def beside(field: Tensor, known: Tensor, free: Tensor) -> Tensor:
