@@ -1,4 +1,4 @@
-"""A bundle, ready to edit photos with."""
+"""Edits photos and videos with a bundle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class EditWarning(UserWarning):
 
 
 class Editor:
-    """Invert a photo once, render it edited as often as wanted.
+    """Inverts a photo once, and renders it with any edits.
 
     Edits are `Edit` values, names with amounts (`{"smile": 2}`), or a text such as `"smile=2, age=-1"`.
     """
@@ -63,7 +63,7 @@ class Editor:
 
     @torch.inference_mode()
     def invert(self, photo: Photo | Aligned | Tensor) -> Inversion:
-        """Everything that depends on the photo alone: a crop, or a photo or tensor that is cut as training photos are.
+        """Inverts a crop, or a photo or tensor that is cut as training photos are.
 
         A tensor is [N, 3, side, side] in [−1, 1].
         """
@@ -78,12 +78,12 @@ class Editor:
 
     @torch.inference_mode()
     def render(self, inversion: Inversion, edits: Wanted = ()) -> Tensor:
-        """The edited pictures, [N, 3, resolution, resolution] in [−1, 1]; without edits the reconstruction."""
+        """Renders the edited pictures, [N, 3, resolution, resolution] in [−1, 1]; without edits the reconstruction."""
         return self._method.render(inversion, self.find(edits)).clamp(-1, 1)
 
     @torch.inference_mode()
     def render_each(self, inversion: Inversion, edits: Sequence[Wanted]) -> Tensor:
-        """One picture for every entry of `edits`, in one batch."""
+        """Renders one picture for every entry of `edits`, in one batch."""
         return self._method.render_each(inversion, [self.find(entry) for entry in edits]).clamp(-1, 1)
 
     def edit(
@@ -95,7 +95,7 @@ class Editor:
         how: Paste | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> Photo:
-        """The whole photo with its faces edited, as large as it was; what the edit leaves alone, to the bit.
+        """Returns the whole photo with its faces edited; pixels that the edit leaves alone stay to the bit.
 
         The photo is carried along the motion of the edit; `how` pastes the change between two renderings instead.
         `aligned` says that the photo itself is cut as the training photos were. No edits, or only zero ones, give the
@@ -121,23 +121,23 @@ class Editor:
 
     @torch.inference_mode()
     def carrier(self, photo: Photo, crop: Aligned, inversion: Inversion) -> Carrier:
-        """A face of a photo, ready to be carried along any edit: what depends on the photo alone."""
+        """Prepares a face of a photo to be carried along any edit."""
         return Carrier.of(photo, crop, self.render(inversion)[0])
 
     @torch.inference_mode()
     def carry(self, carrier: Carrier, inversion: Inversion, edits: Wanted) -> Carry | None:
-        """How edits carry the photo: `put(photo.pixels, crop.frame, carry)` does it. None where nothing changes."""
+        """Returns how edits carry the photo, for `put(photo.pixels, crop.frame, carry)`; None if nothing changes."""
         return carrier.edited(lambda entries: self.render_each(inversion, entries), self.find(edits))
 
     def draw(self, photo: Photo, edits: Wanted = (), face: Which = "largest", aligned: bool = False) -> Photo:
-        """What the generator draws of a face, edited, at its own size; without edits the reconstruction."""
+        """Returns the generator's own rendering of a face, edited; without edits the reconstruction."""
         wanted = self.find(edits)
         (crop,) = self.crops(photo, 1 if face == "all" else face, aligned)
         drawn = to_photo(self.render(self.invert(crop), wanted)[0], self.bundle.domain.aspect)
         return replace(drawn, edited=f"{self._said(edits, wanted)} ({self.method}, {self.bundle.name})")
 
     def crops(self, photo: Photo, face: Which = "largest", aligned: bool = False) -> list[Aligned]:
-        """The faces of a photo that are meant, cut as the bundle's training photos were; without faces all of it."""
+        """Cuts out the chosen faces as the bundle's training photos were; in a domain without faces, the photo."""
         side, domain = max(self._method.encoder.config.input_size, self.resolution), self.bundle.domain
         if aligned or domain.crop == "none":
             return [align(photo, None, domain, side)]
@@ -151,7 +151,7 @@ class Editor:
         options: Options | None = None,
         tell: Progress | None = None,
     ) -> VideoReport:
-        """Edit the largest face of a video. `tell` is called with what is being done, frames so far and in all."""
+        """Edits the largest face of a video. `tell` is called with what is being done, frames so far and in all."""
         from .video import Options, edit_video
 
         note = f"edited with GradStyle: {', '.join(_named(self.find(edits)))} ({self.method}, {self.bundle.name})"
@@ -167,12 +167,12 @@ class Editor:
         )
 
     def load_inversion(self, path: str | os.PathLike[str]) -> Inversion:
-        """Read an inversion that this editor's method has saved."""
+        """Reads an inversion that this editor's method has saved."""
         loaded: Inversion = self._method.Keeps.load(Path(path))
         return loaded.map(lambda x: _channels_last(x.to(self.device)))
 
     def find(self, edits: Wanted) -> Edits:
-        """Edits from whatever form they were given in."""
+        """Converts names with amounts, or a text, to `Edit` values."""
         if isinstance(edits, str):
             edits = parse_edits(edits)
         if isinstance(edits, Mapping):
@@ -186,7 +186,7 @@ class Editor:
         return edit
 
     def refusal(self, name: str) -> str:
-        """Why an edit is not taken by its name: it was given no slider. Empty if it is taken, as all with `beyond`."""
+        """Returns why an edit is refused by its name: it has no slider. Empty if accepted, as all with `beyond`."""
         if self.beyond or name not in self.failed_edits:
             return ""
         reasons = self.failed_edits[name].get("reasons")
@@ -196,15 +196,15 @@ class Editor:
         )
 
     def within(self, name: str, amount: float) -> float:
-        """An amount, brought into the range over which the bundle's slider was found good, unless `beyond` is set.
+        """Clamps an amount to the range of the bundle's slider, unless `beyond` is set.
 
-        Edits that nobody measured, and `Edit` values that are given as they are, go as far as they are told to.
+        Edits without a measured slider, and `Edit` values, are not clamped.
         """
         slider = None if self.beyond else self.sliders.get(name)
         return amount if slider is None else slider.clamp(amount)
 
     def _said(self, edits: Wanted, wanted: Edits, between: str = "=") -> str:
-        """Edits in words, for people and for files: the amounts as far as they were gone."""
+        """Describes edits, with clamped amounts, for people and for files."""
         if isinstance(edits, str):
             edits = parse_edits(edits)
         if isinstance(edits, Mapping):
@@ -213,7 +213,7 @@ class Editor:
         return ", ".join(edit.name for edit in ([wanted] if isinstance(wanted, Edit) else wanted))
 
     def edit_named(self, name: str) -> Edit:
-        """One of the bundle's edits, as far as its direction was stored."""
+        """Returns one of the bundle's edits, at amount 1."""
         if name in self.edits:
             return self.edits[name]
         near = get_close_matches(name, self.edits, n=3)
@@ -227,7 +227,7 @@ def load(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Editor:
-    """An editor from a bundle's folder or name. Without a method, the bundle's usual one."""
+    """Loads an editor from a bundle's folder or name. Without a method, the bundle's usual one."""
     return Editor(bundle if isinstance(bundle, Bundle) else Bundle.load(bundle), method, device, dtype)
 
 
@@ -236,7 +236,7 @@ def _named(edits: Edits) -> list[str]:
 
 
 def parse_edits(text: str) -> dict[str, float]:
-    """`"smile=2, age=-1"` as names and amounts; a name that comes again adds up. An empty text is no edit."""
+    """Parses `"smile=2, age=-1"` to names and amounts; repeated names add up. An empty text is no edit."""
     wanted: dict[str, float] = {}
     for part in text.split(",") if text.strip() else ():
         name, _, amount = (word.strip() for word in part.partition("="))
@@ -271,7 +271,7 @@ def _across(face: Face) -> float:
 
 
 def _number(crop: Aligned, crops: Sequence[Aligned]) -> int:
-    """Which of several faces it is, from left to right."""
+    """Returns the number of a crop's face, from left to right."""
     return 1 + sum(
         each.face is not None and crop.face is not None and _across(each.face) < _across(crop.face) for each in crops
     )
@@ -282,7 +282,7 @@ def _warn(line: str) -> None:
 
 
 def device_of(wanted: torch.device | str | None) -> torch.device:
-    """The device that was asked for, if it is there; else a CUDA device, Apple's GPU, or the CPU."""
+    """Returns the requested device, if there is one; without a request a CUDA device, Apple's GPU, or the CPU."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted is None:
         return torch.device(next(name for name, found in there.items() if found))
@@ -298,5 +298,5 @@ def device_of(wanted: torch.device | str | None) -> torch.device:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """Maps in the order in which the networks work, so that a saved inversion gives the same bits."""
+    """Stores maps in the networks' memory format, so that a saved inversion gives the same bits."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x

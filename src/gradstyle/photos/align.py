@@ -1,4 +1,4 @@
-"""Cut a face out of a photo as a generator's training photos were cut, and know where every pixel came from.
+"""Cuts a face out of a photo as a generator's training photos were cut.
 
 A `Frame` is the square that is cut, laid over the photo at any angle. It maps both ways exactly; `cut` samples what
 lies under it. Points in a photo are in pixels whose centres are whole numbers, as dlib gives landmarks.
@@ -36,7 +36,7 @@ CELEBA_WEIGHTS = np.array([1.0, 1.0, 0.4, 0.4])
 
 
 class HasCrop(Protocol):
-    """A bundle's domain, as far as it matters here."""
+    """The fields of a bundle's domain that a crop depends on."""
 
     @property
     def crop(self) -> Crop: ...
@@ -63,11 +63,11 @@ class Frame:
         return np.stack([self.corner, self.corner + self.down, self._end, self.corner + self.across])
 
     def to_photo(self, points: Points, side: int) -> Points:
-        """Points [N, 2] of a crop of `side` pixels, in the photo."""
+        """Maps points [N, 2] of a crop of `side` pixels to the photo."""
         return np.asarray(self.corner + (points + 0.5) / side @ self._sides, np.float64)
 
     def to_crop(self, points: Points, side: int) -> Points:
-        """Points [N, 2] of the photo, in a crop of `side` pixels."""
+        """Maps points [N, 2] of the photo to a crop of `side` pixels."""
         return np.asarray((points - self.corner) @ np.linalg.inv(self._sides) * side - 0.5, np.float64)
 
     @property
@@ -99,7 +99,7 @@ class Aligned:
 
 
 def align(photo: Photo, face: Face | None, domain: HasCrop, side: int) -> Aligned:
-    """The crop of a face as the domain's training photos were cut, `side` pixels wide.
+    """Cuts out a face as the domain's training photos were cut, `side` pixels wide.
 
     Without a face the whole photo is taken as it is: its middle in the domain's aspect, with bars to the square.
     """
@@ -118,12 +118,12 @@ def align(photo: Photo, face: Face | None, domain: HasCrop, side: int) -> Aligne
 
 
 def aligned_by(photo: Photo, frame: Frame, side: int, face: Face | None = None) -> Aligned:
-    """What lies under a frame of one's own, such as one smoothed over time."""
+    """Cuts out what lies under a given frame, such as one smoothed over time."""
     return Aligned(cut(photo.pixels, frame, side), frame, face)
 
 
 def frame_of(landmarks: Points, crop: Crop) -> Frame:
-    """The square that a domain's training photos show around a face with these landmarks."""
+    """Returns the square that a domain's training photos show around a face with these landmarks."""
     if landmarks.shape != (68, 2):
         raise ValueError(f"a face has landmarks [68, 2], got {list(landmarks.shape)}")
     if crop == "ffhq":
@@ -134,7 +134,7 @@ def frame_of(landmarks: Points, crop: Crop) -> Frame:
 
 
 def inside(crop: Crop, wider: Crop) -> Box:
-    """Where the one crop of a face lies in the other, in shares of that one's side: left, top, right, bottom."""
+    """Returns where one crop of a face lies in a wider one, in shares of its side: left, top, right, bottom."""
     if crop == wider:
         return 0.0, 0.0, 1.0, 1.0
     if (crop, wider) not in INSIDE:
@@ -144,7 +144,7 @@ def inside(crop: Crop, wider: Crop) -> Box:
 
 
 def ffhq_frame(landmarks: Points) -> Frame:
-    """FFHQ's rule: from the line between the eyes and the one from eyes to mouth, whichever says the larger square."""
+    """Follows FFHQ's rule: by the line between the eyes and the one from eyes to mouth, whichever gives the larger."""
     left, right = landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)
     eyes, mouth = (left + right) / 2, (landmarks[48] + landmarks[54]) / 2
     between, drop = right - left, mouth - eyes
@@ -156,7 +156,7 @@ def ffhq_frame(landmarks: Points) -> Frame:
 
 
 def celeba_frame(landmarks: Points) -> Frame:
-    """CelebA's crop: the similarity that brings eyes and corners of the mouth to where they are in its photos."""
+    """Finds CelebA's crop: the similarity that brings eyes and corners of the mouth to where they are in its photos."""
     points = np.stack([landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0), landmarks[48], landmarks[54]])
     there, here = _complex(points), _complex(CELEBA)
     weights = CELEBA_WEIGHTS / CELEBA_WEIGHTS.sum()
@@ -175,7 +175,7 @@ def _complex(points: Points) -> npt.NDArray[np.complex128]:
 
 
 def cut(pixels: Pixels, frame: Frame, side: int) -> Pixels:
-    """What lies under a frame, [side, side, 3], without aliases.
+    """Samples what lies under a frame, [side, side, 3], without aliases.
 
     Where the frame leaves the photo, the photo is mirrored there and fades into a blur and its own middle colour, as
     FFHQ's photos were made.
@@ -201,7 +201,7 @@ def cut(pixels: Pixels, frame: Frame, side: int) -> Pixels:
 def _padded(
     pixels: Pixels, x0: int, y0: int, x1: int, y1: int, side: float, fade: bool
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """A part of a photo that may reach over its edges, and where its top left corner lies in the photo."""
+    """Returns a part of a photo that may reach over its edges, and the place of its top left corner."""
     height, width = pixels.shape[:2]
     border = max(0, -x0), max(0, -y0), max(0, x1 - width), max(0, y1 - height)
     if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0 or max(border) > LARGEST_BORDER * max(width, height, side):
@@ -215,7 +215,7 @@ def _padded(
 
 
 def _faded(padded: Pixels, border: tuple[int, int, int, int], side: float) -> Image.Image:
-    """Mirrored borders that blur with the distance from the photo, and end in its median colour."""
+    """Blurs mirrored borders with the distance from the photo, and ends them in its median colour."""
     height, width = padded.shape[:2]
     across = _outside(width, border[0], border[2], side)
     outside = np.maximum(across[None, :], _outside(height, border[1], border[3], side)[:, None])[..., None]
@@ -228,7 +228,7 @@ def _faded(padded: Pixels, border: tuple[int, int, int, int], side: float) -> Im
 
 
 def _outside(length: int, first: int, last: int, side: float) -> npt.NDArray[np.float32]:
-    """How far outside each pixel of a line is: 0 at the photo's edge, 1 at the border's end, below 0 in the photo."""
+    """Tells how far outside a line's pixels are: 0 at the photo's edge, 1 at the border's end, below 0 in the photo."""
     least = 0.3 * side  # FFHQ's borders were no narrower, which sets how fast they fade
     x, far = np.arange(length, dtype=np.float32), np.full(length, -np.inf, np.float32)
     before = (first - x) / max(first, least) if first else far

@@ -1,4 +1,4 @@
-"""Faces in a photo: where they are, and their landmarks. MediaPipe's networks find them; they come with the package."""
+"""Finds faces in a photo, and their landmarks, with MediaPipe's networks, which come with the package."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Face:
         return float(np.sqrt(np.prod(np.ptp(self.landmarks, axis=0))))
 
     def scaled(self, scale: float) -> Face:
-        """The same face in the photo at `scale` times its size."""
+        """Returns the same face in the photo at `scale` times its size."""
         left, top, right, bottom = ((edge + 0.5) * scale - 0.5 for edge in self.box)
         landmarks = (self.landmarks + 0.5) * scale - 0.5
         mesh = None if self.mesh is None else self.mesh * scale + np.array([1.0, 1.0, 0.0]) * (0.5 * scale - 0.5)
@@ -73,7 +73,7 @@ class Face:
 
 
 def find_faces(pixels: Pixels, thorough: bool = False) -> list[Face]:
-    """The faces in a photo, largest first, down to about a thirtieth of its longer side.
+    """Finds the faces in a photo, largest first, down to about a thirtieth of its longer side.
 
     With `thorough`, a photo in which none is found is searched again turned on its side and on its head.
     """
@@ -89,7 +89,7 @@ def find_faces(pixels: Pixels, thorough: bool = False) -> list[Face]:
 
 
 def face_at(pixels: Pixels, around: Points, angle: float = 0.0) -> Face:
-    """The face around points [N, 2], its former landmarks or its box's corners; its score says whether there is one.
+    """Finds the face around points [N, 2], its last landmarks or its box's corners; its score tells if there is one.
 
     `angle` is that of the line between its eyes, in radians.
     """
@@ -98,7 +98,7 @@ def face_at(pixels: Pixels, around: Points, angle: float = 0.0) -> Face:
 
 
 def is_face_at(pixels: Pixels, around: Points, angle: float = 0.0) -> bool:
-    """Whether `face_at` finds a face, which a first look nearly always tells: some 14 ms on a core, not 40."""
+    """Tells whether `face_at` finds a face; a quicker network nearly always decides: 14 ms on a core, not 40."""
     (first,) = certainties(_rgb(pixels), [View.around(around, angle, GROWN)])
     return first >= PLAIN or face_at(pixels, around, angle).score >= SURE
 
@@ -113,7 +113,7 @@ def landmarks_of(mesh: Points) -> Points:
 
 
 def _faces(pixels: Pixels, views: Sequence[View]) -> Iterator[Face]:
-    """Those of the views that show a face, each face once."""
+    """Yields the faces that the views show, each once."""
     found: list[Face] = []
     for mesh, score in sorted(meshes(pixels, views, any_side_up=True), key=lambda each: -each[1]):
         face = Face.of(mesh, score)
@@ -123,14 +123,14 @@ def _faces(pixels: Pixels, views: Sequence[View]) -> Iterator[Face]:
 
 
 def _shared(a: Box, b: Box) -> float:
-    """How much of the smaller box the other covers."""
+    """Returns the share of the smaller box that the other covers."""
     (left, top), (right, bottom) = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     smaller = min((right - left) * (bottom - top) for left, top, right, bottom in (a, b))
     return float(max(0.0, right - left) * max(0.0, bottom - top) / smaller) if smaller > 0 else 1.0
 
 
 def _turned_back(view: View, quarters: int, turned: tuple[int, ...]) -> View:
-    """A view of the photo after `np.rot90(photo, quarters)`, in the photo."""
+    """Turns a view of `np.rot90(photo, quarters)` back into one of the photo."""
     (x, y), width, height = view.centre.tolist(), turned[1], turned[0]
     for _ in range(quarters):  # one quarter back: clockwise
         x, y, width, height = height - 1 - y, x, height, width

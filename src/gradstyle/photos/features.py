@@ -1,4 +1,4 @@
-"""Eyes and mouth: what of them keeps its own look, and what is in a mouth that no photo of a closed one shows.
+"""Finds where eyes and mouth keep the photo's own look, and draws the teeth of a mouth that an edit opens.
 
 A small generator knows that there are teeth, how light and of what colour, but draws a white bar. Which tooth is where
 is the same in all people: an arc of teeth that get narrower to the sides, and darker.
@@ -30,12 +30,12 @@ SHOWN = 0.92  # of the opening's height: the upper teeth
 GAP = 0.007  # deviation of the dark between two teeth, of the distance of the corners
 TINT = 0.45  # exponent: how far teeth have the colour of the light on the skin
 IVORY = (1.02, 1.0, 0.95)
-FINER = 4  # times as finely as it is told, an arc is drawn
+FINER = 4  # times the resolution at which an arc is drawn
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Where what is after the mesh of a face has moved, maps [1, 1, side, side] in 0 … 1."""
+    """Eyes, lips and teeth after a face's mesh has moved: maps [1, 1, side, side] in 0 … 1."""
 
     moves: Tensor  # how far the lips move, one number
     lips: Tensor  # how far there are lips that move: they take their own colours along
@@ -45,7 +45,7 @@ class Features:
 
     @classmethod
     def of(cls, before: Points, after: Points, side: int) -> Features:
-        """Of the points of a face's mesh [468, 3], in the pixels of a picture of `side`."""
+        """Reads them off a face's mesh [468, 3], in the pixels of a picture of `side`."""
         eyes = float(np.linalg.norm(np.subtract(*before[EYES])))
         moved, was, now = (
             torch.tensor(x / eyes)
@@ -59,7 +59,7 @@ class Features:
         return cls(moves, lips, torch.maximum(left, right), inside * opens, teeth)
 
     def teeth_beside(self, fresh: Tensor, skin: Tensor) -> Tensor:
-        """Teeth, levels [1, 3, side, side]: as light as the lightest that a generator drew there, or as the skin is.
+        """Colours the teeth, levels [1, 3, side, side]: as light as the generator's lightest there, or the skin.
 
         `skin` [1, 3, 1, 1] is a face's mean; its light is that of its teeth.
         """
@@ -70,7 +70,7 @@ class Features:
 
 
 def teeth_between(upper: Points, lower: Points, side: int) -> tuple[Tensor, Tensor]:
-    """Where it is open between two edges [N, 2] from corner to corner, and how light it is there."""
+    """Draws the opening between two edges [N, 2] from corner to corner, and how light its teeth are."""
     across = upper[-1] - upper[0]
     wide = float(np.linalg.norm(across)) or 1.0
     axes = np.stack([across, [-across[1], across[0]]]) / wide**2  # along the mouth and down it, in its widths

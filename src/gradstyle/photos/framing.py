@@ -1,4 +1,4 @@
-"""From a photo file of any size and kind to the square that a network sees, and back."""
+"""Decodes photo files, and fits photos of any size into the square that a network takes, and back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REDUCING_GAP = 3.0  # Pillow first halves a large picture down to no less than t
 
 
 def decode(data: bytes, at_least: int | None = None) -> Image.Image:
-    """The picture as a person would see it: upright, 8-bit RGB, transparency on white.
+    """Decodes a picture as a person sees it: upright, 8-bit RGB, transparency on white.
 
     With `at_least`, a JPEG may be decoded at a half, a quarter or an eighth, its sides not below that.
     """
@@ -36,7 +36,7 @@ def decode(data: bytes, at_least: int | None = None) -> Image.Image:
 
 
 def plain(picture: Image.Image, rgba: Image.Image | None = None) -> Image.Image:
-    """An upright picture as 8-bit RGB, transparency on white. `rgba` is the same in that mode, if it is there."""
+    """Converts an upright picture to 8-bit RGB, transparency on white. `rgba` is the same in that mode, if any."""
     if picture.mode == "F":
         raise ValueError("its pixels are floats of no known range: save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
@@ -60,7 +60,7 @@ def _from_16_bits(values: npt.NDArray[np.integer[Any]]) -> Pixels:
 
 @functools.cache
 def kinds() -> list[str]:
-    """Those of Pillow's readers that are for photos, and read them by themselves: its EPS reader starts Ghostscript."""
+    """Lists Pillow's readers for photos; others, such as EPS's, start other programs."""
     Image.init()
     return [kind for kind in KINDS if kind in Image.OPEN]
 
@@ -86,11 +86,11 @@ class Framing:
         return repr(sorted(asdict(self).items()))
 
     def __call__(self, data: bytes) -> Pixels:
-        """The picture of a file as [3, resolution, resolution]."""
+        """Decodes a file's bytes to [3, resolution, resolution]."""
         return self.of(decode(data, at_least=round(REDUCING_GAP * self.resolution)))
 
     def of(self, picture: Image.Image) -> Pixels:
-        """An RGB picture as [3, resolution, resolution]."""
+        """Fits an RGB picture into [3, resolution, resolution]."""
         rows, columns = self.inside(self.resolution, picture.size)
         filled = picture.resize(
             (columns.stop - columns.start, rows.stop - rows.start),
@@ -103,7 +103,7 @@ class Framing:
         return square
 
     def kept(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of the part of a photo that is kept."""
+        """Returns left, top, right and bottom of the part of a photo that fills the square."""
         if self.crop == "pad":
             return (0, 0, width, height)
         if self.crop == "none" and abs(width - height * self.aspect) > max(1, self.aspect):
@@ -117,7 +117,7 @@ class Framing:
         return (left, top, left + w, top + h)
 
     def inside(self, side: int, size: tuple[int, int] | None = None) -> tuple[slice, slice]:
-        """Rows and columns of a square of `side` pixels that the photo fills; the rest is black bars."""
+        """Returns the rows and columns of a square of `side` pixels that the photo fills; the rest is black bars."""
         if self.crop == "pad" and size is None:
             raise ValueError("with crop 'pad' the bars depend on the photo: give its (width, height)")
         aspect = size[0] / size[1] if self.crop == "pad" and size else self.aspect
@@ -127,7 +127,7 @@ class Framing:
         return slice(top, top + height), slice(left, left + width)
 
     def without_bars(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Squares [..., S, S] of any side, cut back to what the photo fills."""
+        """Cuts the black bars off squares [..., S, S] of any side."""
         if images.shape[-1] != images.shape[-2]:
             raise ValueError(f"bars are cut off squares, got {images.shape[-1]}×{images.shape[-2]} pixels")
         rows, columns = self.inside(images.shape[-1], size)

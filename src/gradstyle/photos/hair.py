@@ -1,4 +1,4 @@
-"""Where in a picture somebody's hair is, by its colours, and another colour for it.
+"""Finds a person's hair in a picture by its colours, and recolours it.
 
 A generator knows what becomes of a hair's colour, but its crop ends within the hair. So the change of the mean colour
 is taken from it, and given to all the hair there is in the photo: that of the person outside the face, near the head,
@@ -29,7 +29,7 @@ FEWEST = 40  # pixels that tell of hair's colours
 
 
 def hair_matte(picture: Tensor, person: Tensor, mesh: Points) -> Tensor:
-    """How surely hair is there, [1, 1, S, S], in a picture [1, 3, S, S] in levels with a face's mesh in its pixels."""
+    """Tells how surely hair is at each place, [1, 1, S, S], of a picture [1, 3, S, S] in levels with a face's mesh."""
     side = picture.shape[-1]
     place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="xy"), dim=-1).double()
     down = mesh[CHIN, :2] - mesh[FOREHEAD, :2]
@@ -60,7 +60,7 @@ def hair_matte(picture: Tensor, person: Tensor, mesh: Points) -> Tensor:
 
 
 def recoloured(picture: Tensor, matte: Tensor, before: Tensor, after: Tensor, drawn: Tensor) -> Tensor:
-    """What is to be added to a picture, [1, 3, S, S] in levels, for its hair to change as that of a rendering does.
+    """Returns what to add to a picture, [1, 3, S, S] in levels, so that its hair changes as a rendering's does.
 
     `before` and `after` are renderings [1, 3, s, s] in levels, in which `drawn` [1, 1, s, s] says where hair is.
     """
@@ -85,18 +85,18 @@ class _Colours:
         return cls(mean[0, :, 0, 0], (apart * share) @ apart.T + NOISE * torch.eye(3))
 
     def far(self, picture: Tensor) -> Tensor:
-        """Squared deviations of each pixel's colour, [1, 1, S, S]."""
+        """Returns the squared deviations of each pixel's colour, [1, 1, S, S]."""
         apart = picture[0].flatten(1) - self.mean[:, None]
         squares: Tensor = (apart * torch.linalg.solve(self.spread, apart)).sum(dim=0)
         return squares.reshape(1, 1, *picture.shape[-2:])
 
     def rather_than(self, other: _Colours, picture: Tensor) -> Tensor:
-        """How surely a pixel's colour is of these and not of the others."""
+        """Tells how surely a pixel's colour is of this distribution and not of the other."""
         own, others = (c.far(picture) + torch.logdet(c.spread) for c in (self, other))
         return torch.sigmoid((others - own) / 2)
 
     def apart(self, other: _Colours) -> Tensor:
-        """Bhattacharyya's distance, as far as the means make it."""
+        """Returns the part of Bhattacharyya's distance that the means make."""
         apart = self.mean - other.mean
         distance: Tensor = apart @ torch.linalg.solve((self.spread + other.spread) / 2, apart) / 8
         return distance

@@ -1,6 +1,6 @@
-"""What a photo's file says beside its pixels: kept when the photo is written again, with a word on how it was edited.
+"""Reads a photo's metadata and writes it again, with a record of how the photo was edited.
 
-The word stands in XMP, where programs look for it (IPTC's `DigitalSourceType`, for a photo that a trained network
+The record stands in XMP, where programs look for it (IPTC's `DigitalSourceType`, for a photo that a trained network
 changed in part), and in EXIF's `Software` and `UserComment`, where people do.
 """
 
@@ -48,23 +48,23 @@ class Origin:
 
     @property
     def suffix(self) -> str:
-        """The ending of a file that keeps most of it; HEIC comes back as JPEG, what has a palette as PNG."""
+        """The suffix of the kind of file that preserves most of it: JPEG for HEIC, PNG for palettes."""
         return suffix_of(self.kind)
 
     @property
     def edited(self) -> str:
-        """How the file says that it was edited with GradStyle before."""
+        """The record of earlier edits with GradStyle, in the file's XMP."""
         found = re.search(r"<gradstyle:edits>([^<]*)</gradstyle:edits>", self.xmp.decode("utf-8", "ignore"))
         return unescape(found[1]) if found else ""
 
 
 def suffix_of(kind: str) -> str:
-    """The ending of a file that keeps most of a photo of this kind."""
+    """Returns the suffix of the kind of file that preserves most of a photo of this kind."""
     return KEPT_KINDS.get(kind, ".jpg" if kind == "HEIF" else ".png")
 
 
 def origin_of(picture: Image.Image, data: bytes, notes: list[str], rgba: Image.Image | None) -> Origin:
-    """What is to be kept of an opened, upright picture. What is broken is left out and noted."""
+    """Collects the metadata of an opened, upright picture; what is broken is left out and noted."""
     info, kind = picture.info, picture.format or ""
     exif = b""
     try:
@@ -90,7 +90,7 @@ def origin_of(picture: Image.Image, data: bytes, notes: list[str], rgba: Image.I
 
 
 def _writer_options(picture: Image.Image, data: bytes) -> dict[str, Any]:
-    """What makes the format's writer go as gently with the picture as the writer before it."""
+    """Returns the options by which a format's writer loses no more of the picture than its first writer did."""
     if isinstance(picture, JpegImagePlugin.JpegImageFile):
         options: dict[str, Any] = {"comment": picture.info.get("comment", b"")}
         if picture.mode != "CMYK":
@@ -115,7 +115,7 @@ def _writer_options(picture: Image.Image, data: bytes) -> dict[str, Any]:
 
 
 def _is_lossless(data: bytes) -> bool:
-    """Whether a WebP's picture is stored without loss: by the name of its chunk."""
+    """Tells whether a WebP is lossless, by the name of its chunk."""
     place = 12
     while place + 8 <= len(data):
         name, length = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
@@ -133,7 +133,7 @@ def _is_dpi(value: Any) -> bool:
 
 
 def save_options(kind: str, origin: Origin | None, edited: str, software: str, strip: bool) -> dict[str, Any]:
-    """Options of Pillow's `save` for a format: what the photo's file said, if it is kept, and how it was edited."""
+    """Returns options of Pillow's `save`: the photo's metadata, unless stripped, and the record of its edits."""
     kept = None if strip else origin
     options: dict[str, Any] = {}
     if kept is not None:
@@ -176,7 +176,7 @@ def _exif(kept: bytes, edited: str, software: str) -> Image.Exif:
 
 
 def _xmp(kept: bytes, edited: str, software: str) -> bytes:
-    """The packet with one more description, of the edit, and without what said otherwise."""
+    """Adds a description of the edit to an XMP packet, and removes properties that contradict it."""
     old = kept.rstrip(b"\0 ").decode("utf-8", "ignore")
     if not edited:
         return old.encode()
@@ -213,7 +213,7 @@ def _is_xml(text: str) -> bool:
 
 
 def in_srgb(picture: Image.Image, icc: bytes) -> Image.Image:
-    """A picture whose profile is not kept, in the colours that are meant without one."""
+    """Converts a picture from its colour profile to sRGB."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         done = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")

@@ -1,4 +1,4 @@
-"""How an edit of a photo went, in words: where nothing of it is to be seen, or where it took the face away."""
+"""Says when an edit of a photo failed: it changed next to nothing, or no face is found any more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HIDDEN = 0.01  # share of a place that is not the photo's
 
 
 def remark(said: str, carry: Carry | None, before: Pixels, after: Pixels, crop: Aligned) -> str:
-    """What a person should know of how an edit went; nothing, if it went well.
+    """Returns a remark on an edit that failed; an empty text, if it went well.
 
     `before` and `after` are the photo's pixels, and the crop says where in them the face was. Both may be a smaller
     copy of the photo.
@@ -30,7 +30,7 @@ def remark(said: str, carry: Carry | None, before: Pixels, after: Pixels, crop: 
 
 
 def shows(carry: Carry | None) -> bool:
-    """Whether a photo that is carried looks other than it was."""
+    """Tells whether a carried photo looks different."""
     if carry is None:
         return False
     moved = float(lengths(carry.motion.offset).max()) * (1 + 2 * MARGIN)
@@ -39,7 +39,7 @@ def shows(carry: Carry | None) -> bool:
 
 
 def face_lost(before: Pixels, after: Pixels, crop: Aligned) -> bool:
-    """Whether the crop's face was one before, and is none after. Looked at is the square around it, reduced."""
+    """Tells whether the crop's face is no longer found after the edit."""
     if crop.face is None:
         return False
     around, (x, y) = crop.face.landmarks, crop.frame.across

@@ -1,4 +1,4 @@
-"""The outline of a face, by its landmarks."""
+"""Draws the outline of a face by its landmarks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FEATHER = 0.03  # of the side: the Gaussian's deviation at the hull's edge
 
 
 def face_outline(landmarks: Points, side: int) -> Tensor:
-    """The hull of 68 landmarks in a crop, from the brows to the chin, with a soft edge, [1, 1, side, side]."""
+    """Draws the hull of 68 landmarks in a crop, from the brows to the chin, with a soft edge, [1, 1, side, side]."""
     return blurred(hull(landmarks, side), FEATHER * side)
 
 
 def hull(points: Points, side: int) -> Tensor:
-    """The hull of points, filled, [1, 1, side, side]."""
+    """Draws the filled hull of points, [1, 1, side, side]."""
     points = convex(points)
     finer = 4
     drawn = Image.new("L", (side * finer, side * finer))
@@ -28,7 +28,7 @@ def hull(points: Points, side: int) -> Tensor:
 
 
 def convex(points: Points) -> Points:
-    """The corners of the convex hull, in order: Andrew's chains."""
+    """Returns the corners of the convex hull, in order: Andrew's chains."""
     ordered = sorted(map(tuple, points.tolist()))
 
     def chain(points: list[tuple[float, ...]]) -> list[tuple[float, ...]]:

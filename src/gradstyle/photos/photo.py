@@ -1,4 +1,4 @@
-"""Pictures as files, as pixels and as the tensors that networks take."""
+"""Reads and writes pictures, as files, as pixels and as the tensors that networks take."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Photo:
 
     @cached_property
     def faces(self) -> list[Face]:
-        """The faces in it, largest first; they are searched when first asked for."""
+        """The faces in it, largest first; they are detected on first use."""
         from .faces import find_faces
 
         return find_faces(self.pixels, thorough=True)
 
     def save(self, path: str | os.PathLike[str], strip: bool = False) -> None:
-        """Write it with its file's profile and metadata, or with `strip` without; how it was edited is always said."""
+        """Writes it with its file's profile and metadata, or with `strip` without; the edit is always recorded."""
         path = Path(path)
         check_picture_name(path)
         kind = Image.registered_extensions()[path.suffix.lower()]
@@ -74,7 +74,7 @@ class Photo:
 
 
 def open_photo(path: str | os.PathLike[str]) -> Photo:
-    """Read a picture file of any usual kind, as large as it is."""
+    """Reads a picture file of any usual kind, as large as it is."""
     path = Path(path)
     try:
         if not path.is_file():
@@ -93,7 +93,7 @@ def open_photo(path: str | os.PathLike[str]) -> Photo:
 
 
 def suffix_for(path: Path) -> str | None:
-    """The ending of the file that a photo will be written as, by its first bytes; None if they are no picture's."""
+    """Returns the suffix that a photo will be written with, by its first bytes; None if it is no picture."""
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -106,7 +106,7 @@ def suffix_for(path: Path) -> str | None:
 
 
 def pixels_in(path: str | os.PathLike[str]) -> int:
-    """How many pixels a picture's header speaks of, before any of them is read; 0 of what is no picture."""
+    """Returns the number of pixels by a picture's header; 0 if it is no picture."""
     try:
         with Path(path).open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -138,7 +138,7 @@ def _read(data: bytes) -> Photo:
 
 
 def _fit(picture: ImageFile.ImageFile, notes: list[str]) -> None:
-    """Before anything of its size is allocated."""
+    """Limits the size of a picture before its pixels are allocated."""
     width, height = picture.size
     most = MOST_FROM_CAMERAS if picture.format in FROM_CAMERAS else framing.MOST_PIXELS
     if width * height > most:
@@ -153,7 +153,7 @@ def _fit(picture: ImageFile.ImageFile, notes: list[str]) -> None:
 
 
 def _kinds(data: bytes) -> list[str]:
-    """Pillow's readers for photos, and HEIC's if it is one and there is a reader."""
+    """Returns Pillow's readers for photos, or HEIC's if it is one and its reader is installed."""
     if data[4:8] != b"ftyp" or data[8:12] not in HEIC:
         return kinds()
     try:
@@ -165,7 +165,7 @@ def _kinds(data: bytes) -> list[str]:
 
 
 def _under_alpha(pixels: Pixels, rgba: Image.Image) -> Image.Image:
-    """The picture whose pixels over white are these: where they are as before, the colours under alpha are too."""
+    """Returns the RGBA picture that shows these pixels on white; unchanged pixels keep their colours under alpha."""
     raw = np.array(rgba)
     before = np.asarray(plain(rgba, rgba))
     changed = (pixels != before).any(axis=-1) & (raw[..., 3] > 0)
@@ -175,7 +175,7 @@ def _under_alpha(pixels: Pixels, rgba: Image.Image) -> Image.Image:
 
 
 def to_image(photo: Photo, aspect: tuple[int, int] = (1, 1), side: int = 256) -> Tensor:
-    """A photo as networks take it: cut to the domain's aspect, padded to the square, [1, 3, side', side'].
+    """Turns a photo into what networks take: cut to the domain's aspect, padded to the square, [1, 3, side', side'].
 
     The square is at least `side` wide; a larger photo stays larger, so that each network reduces it itself.
     """
@@ -186,7 +186,7 @@ def to_image(photo: Photo, aspect: tuple[int, int] = (1, 1), side: int = 256) ->
 
 
 def to_photo(image: Tensor, aspect: tuple[int, int] = (1, 1)) -> Photo:
-    """One picture [3, H, W] in [−1, 1] as a photo, without the bars that the domain's padding added."""
+    """Turns a picture [3, H, W] in [−1, 1] into a photo, without the bars of the domain's padding."""
     if image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(f"a picture is [3, side, side], got {list(image.shape)}")
     inside = Framing(image.shape[-1], aspect=aspect[0] / aspect[1]).without_bars(image)
@@ -195,7 +195,7 @@ def to_photo(image: Tensor, aspect: tuple[int, int] = (1, 1)) -> Photo:
 
 
 def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
-    """Write a picture [3, side, side], or the pictures [N, 3, side, side] side by side."""
+    """Writes a picture [3, side, side], or the pictures [N, 3, side, side] side by side."""
     images = list(image) if image.ndim == 4 else [image]
     write_picture(Image.fromarray(to_photo(images[0]).pixels) if len(images) == 1 else contact_sheet([images]), path)
 
@@ -203,7 +203,7 @@ def save_image(image: Tensor, path: str | os.PathLike[str]) -> None:
 def contact_sheet(
     rows: Sequence[Sequence[Tensor]], columns: Sequence[str] = (), scale: int = 1, gap: int = 2
 ) -> Image.Image:
-    """Rows of pictures on white, enlarged `scale` times without blur, with a caption over each column."""
+    """Draws rows of pictures on white, enlarged `scale` times without blur, with a caption over each column."""
     pictures = [[Image.fromarray(to_photo(image).pixels) for image in row] for row in rows]
     if not any(pictures):
         raise ValueError("a sheet needs a picture at least, got none")
@@ -223,13 +223,13 @@ def contact_sheet(
 
 
 def check_picture_name(path: Path) -> None:
-    """Before the work: whether a picture can be written under that name."""
+    """Checks that a picture can be written under that name."""
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"{path}: no kind of picture that can be written; end the name in .png, .jpg or .webp")
 
 
 def write_picture(picture: Image.Image, path: str | os.PathLike[str], **options: Any) -> None:
-    """Write a picture file as a whole or not at all. Options are those of Pillow's `save`."""
+    """Writes a picture file atomically. Options are those of Pillow's `save`."""
     path = Path(path)
     check_picture_name(path)
     quality = {} if path.suffix.lower() in (".tif", ".tiff") else {"quality": 95}

@@ -58,7 +58,7 @@ class FaceTrack:
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """What is to be done with one frame."""
+    """What the plan says of one frame."""
 
     joined: bool  # the face is the same as in the frame before
     landmarks: Values | None = None  # as found, gaps filled; None: there is no face
@@ -119,8 +119,8 @@ class Work:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def plan(self, chunk: int, unit: float, sigma: float) -> tuple[list[Planned], dict[str, float]]:
-        """What to do with each frame of a chunk, from its landmarks and those of the chunks beside it; and how much
-        the landmarks shook before and after, in parts of the face's side."""
+        """Plans each frame of a chunk by its landmarks and its neighbours', and sums how much the landmarks shook
+        before and after smoothing."""
         parts = {k: part for k in (chunk - 1, chunk, chunk + 1) if (part := self.faces(k)) is not None}
         around, start = FaceTrack.joined(list(parts.values())), len(parts[chunk - 1]) if chunk - 1 in parts else 0
         here = slice(start, start + len(parts[chunk]))
@@ -165,7 +165,7 @@ class Work:
 
 
 def _strength(runs: Numbers, cuts: Flags, times: Values, from_start: bool, to_end: bool) -> Values:
-    """How much of the edit is shown: all of it, but where a face comes or goes inside a shot it grows and fades."""
+    """Returns the strength of the edit in each frame: 1, but it fades where a face comes or goes inside a shot."""
     strength = np.ones(len(runs))
     for run in np.unique(runs[runs >= 0]):
         inside = (runs == run).nonzero()[0]
@@ -180,7 +180,7 @@ def _strength(runs: Numbers, cuts: Flags, times: Values, from_start: bool, to_en
 
 
 def _probed(runs: Numbers) -> Flags:
-    """Some frames of one run on end, as near to the middle as there are."""
+    """Picks up to PROBED consecutive frames of one run, as near to the middle as possible."""
     probed = np.zeros(len(runs), np.bool_)
     for length in range(PROBED, 2, -1):
         starts = [

@@ -1,4 +1,4 @@
-"""What shakes from frame to frame, made calm: landmarks and codes over time.
+"""Smooths landmarks and codes over time.
 
 A film is there as a whole, so the frames to come are used as well as those before: a filter that looks back alone
 (One-Euro, Kalman) would lag behind a head that turns. At each moment a polynomial in time is fitted to the values
@@ -22,7 +22,7 @@ REACH = 12  # frames to either side that are looked at, however long they last: 
 
 
 def weights(offsets: Values, sigma: float, degree: int = 2) -> Values:
-    """How much the values at some `offsets` in time from now, in seconds, count for the value now; they add up to 1."""
+    """Returns weights, which add up to 1, of values at `offsets` in seconds from now for the value now."""
     if sigma <= 0:
         return np.asarray(offsets == 0, np.float64)
     scaled = np.asarray(offsets, np.float64) / sigma
@@ -34,7 +34,7 @@ def weights(offsets: Values, sigma: float, degree: int = 2) -> Values:
 
 
 def around(index: int, times: Values, runs: Numbers, sigma: float) -> slice:
-    """Neighbours of a moment that count: of the same run, within three sigma and REACH frames."""
+    """Returns the neighbours of a moment that have weight: of the same run, within three sigma and REACH frames."""
     low, high = index, index + 1
     while low > max(0, index - REACH) and runs[low - 1] == runs[index] and times[index] - times[low - 1] <= 3 * sigma:
         low -= 1
@@ -48,7 +48,7 @@ def around(index: int, times: Values, runs: Numbers, sigma: float) -> slice:
 
 
 def smooth(values: Values, times: Values, runs: Numbers, sigma: float, degree: int = 2) -> Values:
-    """Values [N, …] at `times` [N] in seconds, smoothed inside each run; below zero there is no run."""
+    """Smooths values [N, …] at `times` [N] in seconds inside each run; below zero there is no run."""
     calm = np.array(values)
     for index in (runs >= 0).nonzero()[0].tolist():
         near = around(index, times, runs, sigma)
@@ -58,14 +58,14 @@ def smooth(values: Values, times: Values, runs: Numbers, sigma: float, degree: i
 
 
 def departures(values: Values, runs: Numbers) -> Values:
-    """How far each moment's values stand from the mean of the two beside it, [M, …], where all three are of one run."""
+    """Returns each moment's values less the mean of its two neighbours, [M, …], where all three are of one run."""
     inner = (runs[1:-1] >= 0) & (runs[:-2] == runs[1:-1]) & (runs[2:] == runs[1:-1])
     middle: Values = values[1:-1][inner] - (values[:-2][inner] + values[2:][inner]) / 2
     return middle
 
 
 def fill(values: Values, known: Flags, times: Values, runs: Numbers) -> Values:
-    """The moments of a run whose values are not known, drawn on a line from the known one before to the one after."""
+    """Interpolates the unknown moments of a run linearly between the known ones before and after."""
     filled = np.array(values)
     for index in ((runs >= 0) & ~known).nonzero()[0].tolist():
         inside = (runs == runs[index]) & known

@@ -1,4 +1,4 @@
-"""One face followed from frame to frame, and the cuts at which another picture begins."""
+"""Follows one face from frame to frame, and detects cuts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LARGEST_GROWTH = 1.6
 
 
 class Cuts:
-    """Told thumbnails of one frame after the other, says which are the first of a shot."""
+    """Tells from the thumbnails of consecutive frames which are the first of a shot."""
 
     def __init__(self) -> None:
         self.last: npt.NDArray[np.int16] | None = None
@@ -42,7 +42,7 @@ class Cuts:
 
 
 class Follower:
-    """The largest face of a shot, followed until the shot ends.
+    """Follows the largest face of a shot until the shot ends.
 
     It is looked for where it was in the frame before, by its mesh alone: ten times quicker than in the whole of a 720p
     frame. When it is not there, the whole frame is searched.
@@ -61,7 +61,7 @@ class Follower:
         return found
 
     def _anywhere(self, pixels: Pixels) -> Face | None:
-        """The largest face of the whole frame, or the one that lies most where the face was."""
+        """Finds the largest face of the whole frame, or the one that overlaps most with the last one."""
         found = self.find(pixels)
         if self.last is not None:
             box = bounds(self.last)
@@ -75,13 +75,13 @@ class Follower:
 
 
 def bounds(landmarks: Points) -> Box:
-    """The box of the landmarks, about the one that the detector draws."""
+    """Returns the box of the landmarks, which is about the detector's."""
     (left, top), (right, bottom) = landmarks.min(axis=0), landmarks.max(axis=0)
     return (float(left), float(top), float(right), float(bottom))
 
 
 def overlap(a: Box, b: Box) -> float:
-    """What two boxes share over what they cover."""
+    """Returns the intersection over the union of two boxes."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(0.0, width) * max(0.0, height)
@@ -90,7 +90,7 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def runs_of(landmarks: Values, found: Flags, cuts: Flags, times: Values) -> Numbers:
-    """Which frames show one and the same face in one shot: a number for each, −1 where there is none.
+    """Numbers the frames by the face that they show in one shot; −1 where there is none.
 
     A face that goes unseen for a moment, in a blink of the detector, is there in between.
     """

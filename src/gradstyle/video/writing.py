@@ -1,4 +1,4 @@
-"""Frames into a video file: in pieces that stay, so that a stopped run goes on, then joined with the audio."""
+"""Encodes frames into segments, so that a stopped run resumes, and joins them with the audio."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPTIONS = {
 
 
 def check_video_name(path: Path) -> None:
-    """Before the work: whether a video can be written under that name."""
+    """Checks that a video can be written under that name."""
     if path.suffix.lower() not in KINDS:
         raise ValueError(f"{path}: no kind of video that is written; end the name in {', '.join(KINDS)}")
 
@@ -48,7 +48,7 @@ class Format:
 
     @staticmethod
     def of(clip: Clip, target: Path, quality: int = QUALITY) -> Format:
-        """The source's own pixel format where the codec has it; else the nearest in bits."""
+        """Takes the source's own pixel format where the codec has it, else the nearest in bits."""
         av = library()
         _, plain, deep, _ = KINDS[target.suffix.lower()]
         bits = max(part.bits for part in av.VideoFormat(clip.pixel_format).components)
@@ -65,7 +65,7 @@ class Format:
 
 
 class Segment:
-    """A stretch of frames encoded into a file of its own, which is there as a whole or not at all.
+    """Encodes a stretch of frames into a file of its own, atomically.
 
     Every segment begins with a key frame, and none reorders its frames: joined, they are one stream.
     """
@@ -113,7 +113,7 @@ class Segment:
 
 
 def keeps_turn() -> bool:
-    """Whether this PyAV writes how a film is turned; before its version 18, frames are turned themselves."""
+    """Tells whether this PyAV writes a rotation; before its version 18, frames are turned themselves."""
     return hasattr(library().VideoStream, "set_display_matrix")
 
 
@@ -123,7 +123,7 @@ def join(
     target: Path,
     metadata: Mapping[str, str],
 ) -> None:
-    """One video of all segments, with the source's audio as it is and its rotation; as a whole or not at all."""
+    """Joins all segments to one video, with the source's audio and rotation, atomically."""
     av = library()
     kind = KINDS[target.suffix.lower()][0]
     partial = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
@@ -172,7 +172,7 @@ def _film(segments: Sequence[tuple[Path, int]], film: Any, base: Fraction) -> It
 
 
 class _Sound:
-    """An audio stream on its way from one container to the other: untouched, or encoded anew where it must be."""
+    """Copies an audio stream to the other container, or encodes it anew where it must be."""
 
     def __init__(self, out: Any, source: Any, target: Path) -> None:
         self.source = source
@@ -207,7 +207,7 @@ class _Sound:
 
 
 def _audio(source: Any, sounds: Sequence[_Sound]) -> Iterator[Any]:
-    """Packets of all audio streams in the order in which the source has them; what is damaged ends there."""
+    """Yields the packets of all audio streams in the source's order, up to the first damaged one."""
     if not sounds:
         return
     av = library()
@@ -226,11 +226,7 @@ def _audio(source: Any, sounds: Sequence[_Sound]) -> Iterator[Any]:
 
 
 def recoded(clip: Clip, target: Path) -> list[str]:
-    """Audio codecs that the target's container does not hold: those streams are encoded anew."""
+    """Lists the audio codecs that the target's container does not hold, whose streams are encoded anew."""
     av = library()
     with av.open(os.devnull, "w", format=KINDS[target.suffix.lower()][0]) as out:
         return [name for name in clip.audio if name not in out.supported_codecs]
-
-
-def usual_rate(rate: Fraction) -> str:
-    return f"{float(rate):.5g}"
