@@ -10,7 +10,8 @@ import torch
 
 import gradstyle
 from gradstyle.bundles import Bundle
-from gradstyle.bundles.bundle import BUNDLED, fingerprint
+from gradstyle.bundles.checks import fingerprint
+from gradstyle.bundles.places import BUNDLED
 from gradstyle.evaluation.alignment import of_edits, under_warps
 from gradstyle.files import file_sha256
 from gradstyle.methods.gradmove import GradMove

@@ -98,6 +98,13 @@ def targets(module: str, node: ast.stmt, names: dict[str, Path]) -> set[str]:
     return (inner & set(names)) or ({module} & set(names))
 
 
+def test_long_files_are_few_and_say_why() -> None:
+    long = [path for path in SOURCES if path.read_text("utf-8").count("\n") > 300]
+    assert len(long) <= 10
+    for path in long:
+        assert "Longer than 300 lines: " in str(ast.get_docstring(parsed(path))), path
+
+
 def test_the_generator_imports_nothing_of_ours_but_its_random_numbers() -> None:
     alone = {"stylegan2": {"rng"}, "rng": set(), "files": set(), "tensors": {"files"}, "images": set()}
     assert not [where for here, there, where, _ in arrows() if here in alone and there not in alone[here]]

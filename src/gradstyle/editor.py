@@ -291,9 +291,7 @@ def device_of(wanted: torch.device | str | None) -> torch.device:
     except RuntimeError:
         raise ValueError(f"device is cpu, cuda, cuda:1 … or mps, got {str(wanted)!r}") from None
     if not there.get(device.type, True) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        raise ValueError(
-            f"there is no device {str(device)!r} here; {', '.join(n for n, found in there.items() if found)}"
-        )
+        raise ValueError(f"there is no device {str(device)!r} here; {', '.join(n for n in there if there[n])}")
     return device
 
 

@@ -19,7 +19,8 @@ from gradstyle import tensors
 from gradstyle.bundles import Bundle, BundleError, Domain
 from gradstyle.bundles import bundle as module
 from gradstyle.bundles.build import build
-from gradstyle.bundles.bundle import find_bundle, fingerprint, installed
+from gradstyle.bundles.checks import fingerprint
+from gradstyle.bundles.places import find_bundle, installed
 from gradstyle.edits import Edit
 from gradstyle.methods import METHODS
 from gradstyle.published import names

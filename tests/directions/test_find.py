@@ -12,9 +12,9 @@ import torch
 from gradstyle.bundles import Bundle
 from gradstyle.directions import FoundEdits, FunctionScorer, find, measure_edits
 from gradstyle.directions import bench as benches
-from gradstyle.directions.find import Wish, wishes
 from gradstyle.directions.layers import layer_effects
 from gradstyle.directions.report import Thresholds
+from gradstyle.directions.wishes import Wish, wishes
 from gradstyle.edits import Edit
 from gradstyle.report.edits import markdown, provenance
 from tests.support import measured

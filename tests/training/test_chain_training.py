@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from gradstyle.bundles import Bundle
-from gradstyle.directions.find import wishes
+from gradstyle.directions.wishes import wishes
 from gradstyle.losses import Judge
 from gradstyle.metrics.face_frame import FaceFrame
 from gradstyle.training import chain

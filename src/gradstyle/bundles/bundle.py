@@ -6,7 +6,6 @@ first asked for. What is on disk is never executed and is checked before it is u
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -22,12 +21,13 @@ from ..blueprint import ImpossibleShapes, blueprint, differences, listed
 from ..config import from_json, to_json
 from ..edits import Edit
 from ..encoder import Encoder, EncoderConfig
-from ..files import cache_folder, check_name
 from ..losses.judge import Judge, JudgeRecord
 from ..methods import BASELINES, METHODS, Method
 from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ..tensors import finite, read_shapes, read_tensors, write_tensors
+from .checks import check_edits, check_sizes, edits_state, fingerprint
 from .manifest import FORMAT, MANIFEST, BundleError, Domain, Manifest, PartInfo, read_manifest
+from .places import check_target, find_bundle, swap
 from .sliders import EditsConfig, Slider
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -40,10 +40,8 @@ CONFIGS: dict[str, type] = {
     **{name: method.Config for name, method in METHODS.items()},
     "judge": JudgeRecord,
 }
-BUNDLED = Path(__file__).parent / "bundled"  # what comes with the package
 PARTS = [*CONFIGS, "edits"]
 POSES, HAIR = "pose", "hair colour"  # the groups of sliders that turn heads, and of those that colour hair
-FOOTPRINT = 32  # places along the side of an edit's footprint
 
 
 @dataclass
@@ -95,13 +93,16 @@ class Bundle:
         """The SHA-256 of each part's file; a part that is in memory alone has none."""
         return {name: part.sha256 for name, part in self._parts.items() if part.sha256 is not None}
 
+    @property
+    def _configs(self) -> dict[str, Any]:
+        return {name: part.config for name, part in self._parts.items()}
+
     def config(self, part: str) -> Any:
         return self._part(part).config
 
     @property
     def resolution(self) -> int:
-        resolution: int = self.config("generator").resolution
-        return resolution
+        return int(self.config("generator").resolution)
 
     def state(self, part: str, dtype: torch.dtype | None = None, device: Device = "cpu") -> dict[str, Tensor]:
         """The weights of one part alone, as they are stored unless `dtype` is given."""
@@ -145,7 +146,7 @@ class Bundle:
         if "edits" not in self:
             return {}
         if (file := self._part("edits").file) is not None:
-            self._check_edits(str(file), read_shapes(file))
+            check_edits(self.config("generator"), str(file), read_shapes(file))
         state = self.state("edits", torch.float32)
         names = dict.fromkeys(key.rpartition("/")[0] for key in state)
         sliders = self.sliders
@@ -203,15 +204,10 @@ class Bundle:
         if missing := sorted((set(config.sliders) | set(config.failed)) - set(edits)):
             known = ", ".join(edits) or "none"
             raise BundleError(f"there is no edit {missing[0]!r} to have a slider; edits are {known}")
-        state: dict[str, Tensor] = {}
-        for name, edit in edits.items():
-            if edit.generator and edit.generator != self.fingerprint:
-                raise BundleError(f"edit {name!r} is for generator {edit.generator}, this one is {self.fingerprint}")
-            parts = ("w", edit.w), ("s", edit.s), ("footprint", edit.footprint)
-            state |= {f"{name}/{axis}": value for axis, value in parts if value is not None}
+        state = edits_state(edits, self.fingerprint)
         self._parts.pop("edits", None)
         if state:
-            self._check_edits(f"bundle {self.name!r}", state)
+            check_edits(self.config("generator"), f"bundle {self.name!r}", state)
             self._parts["edits"] = _Part(config, state)
 
     # ---- on disk
@@ -227,11 +223,9 @@ class Bundle:
             for name, info in manifest.parts.items():
                 if name not in PARTS:
                     raise ValueError(f"unknown part {name[:80]!r}; a newer GradStyle may know it")
-                config: Any = {}
-                if name == "edits" or name in CONFIGS:
-                    config = from_json(CONFIGS.get(name, EditsConfig), info.config, f"parts.{name}.config")
+                config = from_json(CONFIGS.get(name, EditsConfig), info.config, f"parts.{name}.config")
                 bundle._parts[name] = _Part(config, file=folder / info.file, sha256=info.sha256)
-            bundle._check_sizes(manifest.resolution)
+            check_sizes(bundle.config("generator"), bundle._configs.get("encoder"), manifest.resolution)
         except ValueError as error:
             raise BundleError(f"{folder / MANIFEST}: {error}") from error
         return bundle
@@ -241,17 +235,16 @@ class Bundle:
         target = Path(path)
         if "generator" not in self:
             raise BundleError(f"bundle {self.name!r} has no generator to save")
-        self._check_sizes(self.resolution)
-        _check_target(target, overwrite)
+        check_sizes(self.config("generator"), self._configs.get("encoder"), self.resolution)
+        check_target(target, overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
             parts = {name: self._write(name, folder, dtype) for name in self}
-            Manifest(
-                FORMAT, self.name, self.resolution, self.domain, self.fingerprint, self.origin, self.licence, parts
-            ).write(folder)
+            about = self.name, self.resolution, self.domain, self.fingerprint, self.origin, self.licence
+            Manifest(FORMAT, *about, parts).write(folder)
             folder.chmod(0o755)
-            _swap(folder, target)
+            swap(folder, target)
         except ValueError as error:
             raise BundleError(f"{target} is not written: {error}") from error
         finally:
@@ -305,96 +298,3 @@ class Bundle:
             if unknown := sorted((set(config.sliders) | set(config.failed)) - known):
                 raise BundleError(f"{file}: there is no edit {unknown[0]!r}, of which {MANIFEST} says something")
         return config
-
-    def _check_sizes(self, resolution: int) -> None:
-        generator = self.config("generator")
-        if generator.resolution != resolution:
-            raise BundleError(f"a bundle of {resolution} px whose generator has {generator.resolution} px")
-        if "encoder" in self:
-            encoder = self.config("encoder")
-            given, taken = [encoder.codes, encoder.w_dim], [generator.codes, generator.w_dim]
-            if given != taken:
-                raise BundleError(f"its encoder gives codes {given}, its generator takes {taken}")
-
-    def _check_edits(self, where: str, shapes: Mapping[str, Tensor]) -> None:
-        config = self.config("generator")
-        with blueprint():
-            channels = sum(Generator(config).style_widths)
-        fitting = {
-            "w": ([1, config.w_dim], [config.codes, config.w_dim]),
-            "s": ([channels],),
-            "footprint": ([FOOTPRINT, FOOTPRINT],),
-        }
-        for key, like in shapes.items():
-            name, _, axis = key.rpartition("/")
-            try:
-                check_name(name.replace("*", "x"), "an edit's name")  # files are named after it; sums are `2 * a - b`
-            except ValueError as error:
-                raise BundleError(f"{where}: {error}") from None
-            if len(name) > 80 or set(name) & set(",="):
-                raise BundleError(f"{where}: an edit's name is a word or a few without , and =, got {name[:80]!r}")
-            if list(like.shape) not in fitting.get(axis, ()) or not like.is_floating_point():
-                needed = " or ".join(map(str, fitting.get(axis, ()))) or "no such thing"
-                raise BundleError(f"{where}: edit {name!r} holds {axis[:80]!r} of {list(like.shape)}, needed {needed}")
-
-
-def fingerprint(state: Mapping[str, Tensor]) -> str:
-    """A name for a generator's weights, the same at every precision down to float16 and in every naming.
-
-    Noise and the mean code do not count: they do not change what an edit does.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        if not name.endswith(".noise") and name != "mean_w":
-            digest.update(name.encode())
-            digest.update(state[name].detach().to("cpu", torch.float16).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def find_bundle(path_or_name: str | os.PathLike[str]) -> Path:
-    """A bundle's folder by path, or by name: under `cache_folder()/bundles`, or one that comes with the package."""
-    given = Path(path_or_name)
-    for folder in (
-        (given, cache_folder() / "bundles" / given, BUNDLED / given) if given.name == str(given) else (given,)
-    ):
-        if (folder / MANIFEST).is_file():
-            return folder
-    if given.exists():
-        raise BundleError(f"{given} is not a bundle: it has no {MANIFEST}. `gradstyle bundle import` reads checkpoints")
-    known = ", ".join(installed()) or "none yet"
-    raise BundleError(
-        f"there is no bundle {str(given)!r}, neither a folder nor in {cache_folder() / 'bundles'} (installed: {known})"
-    )
-
-
-def installed() -> list[str]:
-    """Names of the bundles in the user's folder, and of those that come with the package."""
-    found = (path for place in (cache_folder() / "bundles", BUNDLED) for path in place.glob(f"[!.]*/{MANIFEST}"))
-    return sorted({path.parent.name for path in found})  # a dot: one that is being written
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not overwrite:
-        raise BundleError(f"{target} exists: choose another name or overwrite it")
-    held = [path.name for path in target.iterdir()] if target.is_dir() else [target.name]
-    foreign = [name for name in held if name != MANIFEST and not name.endswith(".safetensors")]
-    if foreign or (held and MANIFEST not in held):
-        named = ", ".join(sorted(foreign or held)[:5])
-        raise BundleError(f"{target} is no bundle, or not only one, and is not replaced: it holds {named}")
-
-
-def _swap(new: Path, target: Path) -> None:
-    """Put the new folder in the target's place; the old one goes only after the new one is there."""
-    if not target.exists():
-        new.rename(target)
-        return
-    old = new.with_name(new.name + ".old")
-    target.rename(old)
-    try:
-        new.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

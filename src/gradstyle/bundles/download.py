@@ -2,6 +2,8 @@
 
 The bytes so far lie in `NAME.part`, and `NAME.part.json` says which file behind the address they are of; the
 name itself appears only once the file is whole and fits what was expected of it.
+
+Longer than 300 lines: every protection against a hostile or failing host is beside the others.
 """
 
 from __future__ import annotations

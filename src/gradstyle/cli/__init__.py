@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import bundle, demo, directions, edit, evaluate, sample, sheets, studio, train, video
+from . import bundle, demo, edit, evaluate, own_edits, sample, sheets, studio, train, video
 from .app import Command
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(bundle.app, name="bundle")
-app.add_typer(directions.app, name="directions")
+app.add_typer(own_edits.app, name="directions")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 for verb in (demo.demo, sample.sample, edit.edit, sheets.sweep, sheets.compare, video.video, studio.studio):

@@ -83,12 +83,13 @@ def progress_bar() -> Iterator[Progress]:
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
     times = (bars.TimeElapsedColumn(), bars.TextColumn("left"), bars.TimeRemainingColumn())
     with bars.Progress(*columns, *times, console=errors, transient=True) as shown:
-        tasks: dict[str, bars.TaskID] = {}
+        tasks: dict[tuple[str, int], bars.TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = shown.add_task(what, total=total)
-            shown.update(tasks[what], completed=done, total=total)
+            kind = what.partition(" ")[0], total  # "measuring smile" and "measuring yaw" share a bar
+            if kind not in tasks:
+                tasks[kind] = shown.add_task(what, total=total)
+            shown.update(tasks[kind], completed=done, description=what)
 
         yield show
 

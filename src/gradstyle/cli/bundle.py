@@ -75,8 +75,8 @@ def import_(
 def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name.")]) -> None:
     """Say what a bundle holds, where it is from, and how large it is."""
     from ..bundles import Bundle
-    from ..bundles.bundle import find_bundle
     from ..bundles.manifest import read_manifest
+    from ..bundles.places import find_bundle
 
     folder = find_bundle(bundle)
     manifest, opened = read_manifest(folder), Bundle.load(folder)
@@ -106,9 +106,9 @@ def info(bundle: Annotated[str, typer.Argument(help="A bundle's folder or name."
 @app.command("list", cls=Command)
 def list_() -> None:
     """Show the installed bundles and the published checkpoints that can be pulled."""
-    from ..bundles.bundle import find_bundle, installed
     from ..bundles.catalog import CATALOG
     from ..bundles.manifest import read_manifest
+    from ..bundles.places import find_bundle, installed
 
     here = Table("bundle", "domain", "px", "parts", title="installed", title_justify="left", box=None)
     for name in installed():

@@ -96,7 +96,7 @@ def train(
     device: DeviceOption = None,
 ) -> None:
     """Train one thing; each kind has those of the inputs that it can use."""
-    from ..bundles.bundle import find_bundle
+    from ..bundles.places import find_bundle
     from ..training.launch import Request
     from ..training.launch import start as begin
     from ..training.table import Split
@@ -128,7 +128,7 @@ def train(
 
 def _weights(start: str) -> Path:
     """An absolute path, so that a run may go on from elsewhere."""
-    from ..bundles.bundle import find_bundle
+    from ..bundles.places import find_bundle
 
     return (Path(start) if Path(start).is_file() else find_bundle(start)).absolute()
 

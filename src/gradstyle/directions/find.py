@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..bundles import Bundle, Slider
-from ..bundles.bundle import HAIR
 from ..edits import Edit
 from ..metrics.pose import POSE
 from ..progress import Progress
@@ -24,6 +23,7 @@ from .layers import KEPT, choose_layers, layer_effects, on_layers
 from .report import EditReport, Thresholds, measure
 from .samples import SAMPLES, Samples, score_samples
 from .scorers import Labels, Scorer, Scoring, as_scorer, with_pose
+from .wishes import Wish, group_of, wishes
 
 LAYER_CODES = 16  # on which it is measured where an edit belongs
 TRIES = 3  # of the unit's length, each nearer
@@ -43,34 +43,6 @@ class FoundEdits(NamedTuple):
         failed = {n: r for n, r in bundle.failed_edits.items() if n not in self.edits}
         failed |= {n: r for n, r in self.reports.items() if n not in self.sliders}
         bundle.put_edits({**bundle.edits, **self.edits}, {**sliders, **self.sliders}, failed)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """An edit that is asked for: its name, and the attribute that it raises or lowers."""
-
-    name: str
-    attribute: str
-    reverse: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Wish:
-        """ "smile=Smiling", "age=-Young", or "yaw" for yaw=yaw."""
-        name, _, attribute = (part.strip() for part in text.partition("="))
-        attribute = attribute or name
-        wish = cls(name, attribute.removeprefix("-"), attribute.startswith("-"))
-        if not wish.name or not wish.attribute:
-            raise ValueError(f"an edit is NAME=ATTRIBUTE or NAME=-ATTRIBUTE, such as age=-Young, got {text!r}")
-        return wish
-
-
-def wishes(wanted: Mapping[str, str] | Sequence[str]) -> list[Wish]:
-    texts = [f"{name}={attribute}" for name, attribute in wanted.items()] if isinstance(wanted, Mapping) else wanted
-    found = [Wish.parse(text) for text in texts]
-    names = [wish.name for wish in found]
-    if not found or len(set(names)) < len(names):
-        raise ValueError(f"each edit is asked for once, and at least one is: got {', '.join(names) or 'none'}")
-    return found
 
 
 def find(
@@ -302,19 +274,3 @@ def _report(
     return EditReport(
         wish.name, wish.attribute, wish.reverse, source, teacher.title, judge, independent, samples=samples, seed=seed
     )
-
-
-def group_of(attribute: str) -> str:
-    """Under which heading a slider stands."""
-    name = attribute.lower()
-    if name in POSE:
-        return "pose"
-    for group, words in {
-        HAIR: ("blond", "black_hair", "brown_hair", "gray_hair"),
-        "hair": ("hair", "bald", "bangs"),
-        "beard": ("beard", "goatee", "mustache", "sideburns", "shadow"),
-        "things": ("glasses", "hat", "earrings", "necklace", "necktie", "lipstick", "makeup"),
-    }.items():
-        if any(word in name for word in words):
-            return group
-    return "face"

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..bundles import Bundle, Slider
-from ..bundles.bundle import FOOTPRINT, POSES
+from ..bundles.bundle import POSES
+from ..bundles.checks import FOOTPRINT
 from ..edits import Edit
 from ..motion import blurred, motion_along
 from ..stylegan2 import Generator

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..bundles.bundle import fingerprint
+from ..bundles.checks import fingerprint
 from ..files import cache_folder
 from ..progress import Progress
 from ..stylegan2 import Generator

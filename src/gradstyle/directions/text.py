@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..bundles.bundle import fingerprint
+from ..bundles.checks import fingerprint
 from ..edits import Edit
 from ..progress import Progress
 from ..stylegan2 import Codes, Generator

@@ -7,6 +7,8 @@ as one map moved by one flow; a gate refuses it where the photo does not show wh
 flow is zero and the gate open, whatever was learned: a vanishing edit is next to none.
 
 Nothing of it is in a paper; the residual module and the Gate&Fusion are GradStyle's (eq. 2-4).
+
+Longer than 300 lines: the method, its training and its motion in one file, as every method.
 """
 
 from __future__ import annotations

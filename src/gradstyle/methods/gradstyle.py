@@ -3,6 +3,8 @@
 The Reconstruction Stream finds at each stage what the generator's feature lacks and adds it. The Editing Stream
 generates from edited codes and adds the same residuals, each first aligned to the edited feature. Equations are
 numbered as in the paper; what the paper leaves open is a value of `GradStyleConfig`, marked *choice*.
+
+Longer than 300 lines: the paper's method and its training in one file, as every method.
 """
 
 from __future__ import annotations

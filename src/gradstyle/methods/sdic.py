@@ -2,6 +2,8 @@
 
 DIPN compares photo and reconstruction and predicts a discrepancy map; DICN compensates the codes and one
 feature of the generator with it.
+
+Longer than 300 lines: two networks and the method in one file, as every method.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A name in a pickle is only a key into `GLOBALS` below. The object that Python has under that name is never
 looked up.
+
+Longer than 300 lines: the list of all that a pickle may name is in one place.
 """
 
 from __future__ import annotations

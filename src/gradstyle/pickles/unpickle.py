@@ -2,6 +2,8 @@
 
 Python's own unpickler calls what it is told to call. This is another interpreter of the same opcodes: it knows
 those that checkpoints are made of, makes plain values and the inert ones of `inert.py`, and refuses the rest.
+
+Longer than 300 lines: one opcode after another, all that a pickle can hold.
 """
 
 from __future__ import annotations

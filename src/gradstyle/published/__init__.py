@@ -2,6 +2,7 @@
 
 from ..pickles.errors import PublishedFileError
 from ..pickles.files import read_file
-from .checkpoints import Checkpoint, open_published
+from .checkpoint import Checkpoint
+from .checkpoints import open_published
 
 __all__ = ["Checkpoint", "PublishedFileError", "open_published", "read_file"]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..blueprint import blueprint, listed
-from ..edits import Edit
 from ..encoder import Encoder, EncoderConfig
 from ..losses.face import UNITS, FaceNetwork
 from ..pickles.errors import PublishedFileError
@@ -22,29 +19,17 @@ from ..pickles.pickle_types import Record
 from ..stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ..stylegan2.generator import MEAN_SAMPLES
 from . import hfgi, names, sdic, styleres
+from .checkpoint import Checkpoint
+from .directions import directions
+from .state import Section, check_filters, empty, mean_codes, sections_of, summary, tensors_in, weights_in
 
 LONGEST = 3000  # characters of a reason
-MOST_COMPONENTS = 4096
-MOST_TENSORS = 10_000  # of one network; SDIC with all it stands on has 1,500
-Section = Mapping[str, Tensor]
-Parts = dict[str, tuple[Any, dict[str, Tensor]]]
-
-
-@dataclass
-class Checkpoint:
-    """What a file gave: parts of a bundle, directions, or a network for losses and metrics."""
-
-    what: str
-    parts: Parts = field(default_factory=dict)
-    edits: dict[str, Edit] = field(default_factory=dict)
-    network: nn.Module | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 def open_published(path: Path) -> Checkpoint:
     """Read a checkpoint of StyleGAN2, e4e, HFGI, SDIC or StyleRes, a face network, or a file of directions."""
     tree = read_file(path)
-    for recognise in (_nvidia_pickle, _styleres, _encoder_decoder, _rosinality, _flat, _face, _directions):
+    for recognise in (_nvidia_pickle, _styleres, _encoder_decoder, _rosinality, _flat, _face, directions):
         try:
             found = recognise(tree, path.stem)
         except Exception as error:  # whoever wrote the file chose what a converter meets
@@ -53,7 +38,7 @@ def open_published(path: Path) -> Checkpoint:
             raise PublishedFileError(f"{path}: it looks like {looks}, but {reason[:LONGEST]}") from error
         if found is not None:
             return found
-    raise PublishedFileError(f"{path}: not a checkpoint that is known here; it holds {_summary(tree)}")
+    raise PublishedFileError(f"{path}: not a checkpoint that is known here; it holds {summary(tree)}")
 
 
 _LOOKS = {
@@ -63,7 +48,7 @@ _LOOKS = {
     "_rosinality": "a StyleGAN2 checkpoint of the PyTorch naming",
     "_flat": "bare weights of a generator, discriminator or encoder",
     "_face": "a face recognition network",
-    "_directions": "a file of directions",
+    "directions": "a file of directions",
 }
 
 
@@ -79,12 +64,14 @@ def _nvidia_pickle(tree: Any, stem: str) -> Checkpoint | None:
         for key, wanted in (("c_dim", 0), ("img_channels", 3)):
             if source.state.get(key, wanted) != wanted:
                 raise ValueError(f"its {key} is {source.state[key]!r}; only unconditional RGB networks are supported")
-        found.parts["generator"] = _nvidia_generator(_weights(source.state_dict()), _clamp(source))
+        found.parts["generator"] = _nvidia_generator(weights_in(source.state_dict()), _clamp(source))
     if isinstance(tree.get("D"), Record):
         record = tree["D"]
         epilogue = record.state["_modules"]["b4"].state["_modules"].get("mbstd")
         group = epilogue.state.get("group_size") if isinstance(epilogue, Record) else None
-        found.parts["discriminator"] = _nvidia_discriminator(_weights(record.state_dict()), _clamp(record), group or 4)
+        found.parts["discriminator"] = _nvidia_discriminator(
+            weights_in(record.state_dict()), _clamp(record), group or 4
+        )
     return found
 
 
@@ -99,12 +86,12 @@ def _clamp(record: Record) -> float | None:
 
 
 def _nvidia_generator(state: Section, clamp: float | None) -> tuple[GeneratorConfig, dict[str, Tensor]]:
-    _check_filters(state, "resample_filter")
+    check_filters(state, "resample_filter")
     if not any(key.startswith("mapping.") for key in state):
         w_dim = state["synthesis.b4.conv1.affine.weight"].shape[1]
         state = {**state, "mapping.w_avg": torch.zeros(w_dim)}
     config = names.nvidia_generator_config(state, clamp)
-    return config, names.take(_empty(Generator, config), state, names.nvidia_generator, [r"resample_filter$"])
+    return config, names.take(empty(Generator, config), state, names.nvidia_generator, [r"resample_filter$"])
 
 
 def _nvidia_discriminator(
@@ -115,7 +102,7 @@ def _nvidia_discriminator(
     base, maximum = names.channel_rule({**widths, 4: state["b4.fc.weight"].shape[0]})
     config = DiscriminatorConfig(max(sides), base, maximum, clamp, group)
     rename = names.nvidia_discriminator(config)
-    return config, names.take(_empty(Discriminator, config), state, rename, [r"resample_filter$"])
+    return config, names.take(empty(Discriminator, config), state, rename, [r"resample_filter$"])
 
 
 # ---- the PyTorch naming
@@ -125,24 +112,24 @@ def _rosinality(tree: Any, stem: str) -> Checkpoint | None:
     if not isinstance(tree, dict) or not isinstance(tree.get("g_ema"), dict):
         return None
     found = Checkpoint("a StyleGAN2 checkpoint")
-    found.parts["generator"] = _rosinality_generator(_weights(tree["g_ema"]), tree.get("latent_avg"), found.notes)
+    found.parts["generator"] = _rosinality_generator(weights_in(tree["g_ema"]), tree.get("latent_avg"), found.notes)
     if isinstance(tree.get("d"), dict):
-        found.parts["discriminator"] = _rosinality_discriminator(_weights(tree["d"]))
+        found.parts["discriminator"] = _rosinality_discriminator(weights_in(tree["d"]))
     return found
 
 
 def _rosinality_generator(
     state: Section, latent_avg: Any, notes: list[str]
 ) -> tuple[GeneratorConfig, dict[str, Tensor]]:
-    _check_filters(state, "kernel")
+    check_filters(state, "kernel")
     config = names.rosinality_generator_config(state)
-    mean = _mean_codes(latent_avg, config.codes, config.w_dim)
+    mean = mean_codes(latent_avg, config.codes, config.w_dim)
     given = {**state, "latent_avg": torch.zeros(config.w_dim) if mean is None else mean.mean(dim=0)}
-    weights = names.take(_empty(Generator, config), given, names.rosinality_generator, [r"kernel$"])
+    weights = names.take(empty(Generator, config), given, names.rosinality_generator, [r"kernel$"])
     if mean is None and config.mapping_layers:
         if config.z_dim > 4096:
             raise names.Mismatch(f"it has no mean code, and its z_dim {config.z_dim} is too large to estimate one")
-        generator = _empty(Generator, config)
+        generator = empty(Generator, config)
         generator.load_state_dict(weights, assign=True)
         weights["mean_w"] = generator.estimated_mean()
         notes.append(f"the file has no mean code; it was estimated from {MEAN_SAMPLES:,} samples")
@@ -156,7 +143,7 @@ def _rosinality_discriminator(state: Section) -> tuple[DiscriminatorConfig, dict
         widths[4 << (blocks + 1 - block)] = state[f"convs.{block}.conv1.0.weight"].shape[0]
     base, maximum = names.channel_rule(widths)
     config = DiscriminatorConfig(max(widths), base, maximum)
-    return config, names.take(_empty(Discriminator, config), state, names.rosinality_discriminator, [r"kernel$"])
+    return config, names.take(empty(Discriminator, config), state, names.rosinality_discriminator, [r"kernel$"])
 
 
 # ---- encoders and the methods on them
@@ -188,18 +175,18 @@ def _encoder(state: Section, latent_avg: Any, codes: int | None = None) -> tuple
         coarse=coarse,
         middle=middle,
     )
-    mean = _mean_codes(latent_avg, heads, w_dim)
+    mean = mean_codes(latent_avg, heads, w_dim)
     if mean is None:
         raise names.Mismatch("latent_avg, the mean code that the encoder's codes start from, is missing")
     given = {**state, "latent_avg": mean}
-    return config, names.take(_empty(Encoder, config), given, names.e4e(config.units))
+    return config, names.take(empty(Encoder, config), given, names.e4e(config.units))
 
 
 def _encoder_decoder(tree: Any, stem: str) -> Checkpoint | None:
     state = tree.get("state_dict") if isinstance(tree, dict) else None
     if not isinstance(state, dict) or not any(str(key).startswith("decoder.") for key in state):
         return None
-    sections = _sections(_weights(state))
+    sections = sections_of(weights_in(state))
     latent_avg = tree.get("latent_avg", state.get("latent_avg"))
     found = Checkpoint("an e4e checkpoint")
     found.parts["generator"] = _rosinality_generator(sections["decoder"], latent_avg, found.notes)
@@ -219,14 +206,14 @@ def _styleres(tree: Any, stem: str) -> Checkpoint | None:
     if not isinstance(tree, dict) or not isinstance(tree.get("generator_smooth"), dict):
         return None
     found = Checkpoint("a StyleRes checkpoint")
-    state = _weights(tree["generator_smooth"])
+    state = weights_in(tree["generator_smooth"])
     plain = {key: value for key, value in state.items() if ".modify_feature_" not in key}
     found.parts["generator"] = _nvidia_generator(plain, 256.0)
     if found.parts["generator"][0].mapping_layers == 0:
         found.notes.append("the file has no mapping network: it edits photos, but cannot sample or train StyleRes")
     if isinstance(tree.get("e4e"), dict):
         found.parts["encoder"] = _encoder(
-            _weights(tree["e4e"]), tree.get("latent_avg"), found.parts["generator"][0].codes
+            weights_in(tree["e4e"]), tree.get("latent_avg"), found.parts["generator"][0].codes
         )
     _add(found, "styleres", styleres.convert, {"generator_smooth": state})
     return found
@@ -243,10 +230,10 @@ def _add(found: Checkpoint, name: str, convert: Callable[..., Any], sections: Ma
 
 
 def _flat(tree: Any, stem: str) -> Checkpoint | None:
-    state = _tensors(tree)
+    state = tensors_in(tree)
     if state is None:
         return None
-    sections = _sections(state)
+    sections = sections_of(state)
     found = Checkpoint("bare weights")
     if "G_ema" in sections or "synthesis.b4.const" in state:
         found.parts["generator"] = _nvidia_generator(sections.get("G_ema", state), 256.0)
@@ -263,7 +250,7 @@ def _flat(tree: Any, stem: str) -> Checkpoint | None:
 
 
 def _face(tree: Any, stem: str) -> Checkpoint | None:
-    state = _tensors(tree)
+    state = tensors_in(tree)
     if state is None or "input_layer.0.weight" not in state or "output_layer.3.weight" not in state:
         return None
     count = sum(bool(re.fullmatch(r"body\.\d+\.res_layer\.1\.weight", key)) for key in state)
@@ -282,109 +269,3 @@ def _face(tree: Any, stem: str) -> Checkpoint | None:
 
     network.load_state_dict(names.take(network, state, rename), assign=True)
     return Checkpoint(f"a face network, IR{'-SE' if squeeze else ''} of {count} units", network=network)
-
-
-# ---- directions
-
-
-def _directions(tree: Any, stem: str) -> Checkpoint | None:
-    array = _array(tree)
-    if array is not None and array.squeeze().ndim == 1 and 32 <= array.numel() <= 1024:
-        return Checkpoint("an InterfaceGAN boundary", edits={stem: _edit(stem, array.reshape(1, -1))})
-    if isinstance(tree, dict):
-        for key in ("lat_comp", "comp"):
-            components = _array(tree.get(key))
-            if components is not None:
-                if components.ndim < 2 or not 0 < len(components) <= MOST_COMPONENTS:
-                    raise ValueError(f"its {key} is {list(components.shape)}, not 1 to {MOST_COMPONENTS} components")
-                rows = components.reshape(len(components), -1)
-                edits = {f"{stem}-{i}": _edit(f"{stem}-{i}", row.reshape(1, -1)) for i, row in enumerate(rows)}
-                return Checkpoint(f"a GANSpace file of {len(rows)} components", edits=edits)
-        vectors = {str(key): _array(value) for key, value in tree.items()}
-        if vectors and all(value is not None and value.shape[-1] in (256, 512) for value in vectors.values()):
-            edits = {key: _edit(key, v.reshape(-1, v.shape[-1])) for key, v in vectors.items() if v is not None}
-            return Checkpoint(f"{len(edits)} directions", edits=edits)
-    return None
-
-
-def _edit(name: str, w: Tensor) -> Edit:
-    """One direction of W, [1, w_dim], or of W+; `Edit` on a generator repeats the former for every code."""
-    if not bool(torch.isfinite(w).all()):
-        raise ValueError(f"direction {name!r} holds values that are not finite")
-    return Edit(name, w.float().clone())
-
-
-# ---- help
-
-
-def _empty(kind: Callable[[Any], Any], config: Any) -> Any:
-    """A module of names and shapes alone."""
-    with blueprint():
-        return kind(config)
-
-
-def _weights(section: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """What a section holds of tensors under names, and nothing else that it may hold."""
-    if len(section) > MOST_TENSORS:
-        raise names.Mismatch(f"it holds {len(section):,} weights in one place, more than any network known here")
-    return {key: value for key, value in section.items() if isinstance(key, str) and isinstance(value, Tensor)}
-
-
-def _sections(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    sections: dict[str, dict[str, Tensor]] = {}
-    for key, value in state.items():
-        section, _, rest = key.partition(".")
-        sections.setdefault(section, {})[rest] = value
-    return sections
-
-
-def _tensors(tree: Any) -> dict[str, Tensor] | None:
-    """A state dict, wrapped or bare."""
-    if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
-        tree = tree["state_dict"]
-    if not isinstance(tree, dict):
-        return None
-    if any(isinstance(value, dict) for value in tree.values()):
-        tree = {f"{s}.{k}": v for s, part in tree.items() if isinstance(part, dict) for k, v in part.items()}
-    return {key.removeprefix("module."): value for key, value in _weights(tree).items()} or None
-
-
-def _array(value: Any) -> Tensor | None:
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return torch.from_numpy(value)
-    return value if isinstance(value, Tensor) and value.is_floating_point() else None
-
-
-def _mean_codes(latent_avg: Any, codes: int, w_dim: int) -> Tensor | None:
-    if latent_avg is None:
-        return None
-    if (
-        not isinstance(latent_avg, Tensor)
-        or latent_avg.shape[-1] != w_dim
-        or latent_avg.numel()
-        not in (
-            w_dim,
-            codes * w_dim,
-        )
-    ):
-        shape = list(latent_avg.shape) if isinstance(latent_avg, Tensor) else type(latent_avg).__name__
-        raise names.Mismatch(f"latent_avg is {shape}, needed [{codes}, {w_dim}] or [{w_dim}]")
-    return latent_avg.float().reshape(-1, w_dim).expand(codes, -1)
-
-
-def _check_filters(state: Section, suffix: str) -> None:
-    """The one low-pass filter that we have is [1, 3, 3, 1]; another would give other pictures."""
-    for key, value in state.items():
-        if key.endswith(suffix):
-            taps = value.float().reshape(-1, value.shape[-1]).sum(dim=0)
-            if taps.numel() != 4 or not torch.allclose(taps / taps.sum() * 8, torch.tensor([1.0, 3.0, 3.0, 1.0])):
-                raise names.Mismatch(f"{key} is a filter other than [1, 3, 3, 1]")
-
-
-def _summary(tree: Any) -> str:
-    if isinstance(tree, dict):
-        shown = ", ".join(repr(key)[:60] for key in list(tree)[:6])
-        return f"{len(tree)} entries ({shown}{', …' if len(tree) > 6 else ''})"
-    if isinstance(tree, Tensor | np.ndarray):
-        return f"an array of shape {list(tree.shape)}"
-    return f"a {type(tree).__name__}"

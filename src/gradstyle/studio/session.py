@@ -1,4 +1,7 @@
-"""What one visitor does: a photo, its faces, edits of each, and the way back. It knows of no page and no server."""
+"""What one visitor does: a photo, its faces, edits of each, and the way back. It knows of no page and no server.
+
+Longer than 300 lines: the photo, the steps and the pictures of one visitor share one lock.
+"""
 
 from __future__ import annotations
 

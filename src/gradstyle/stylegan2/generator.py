@@ -2,6 +2,8 @@
 
 Layer 0 is the 4×4 convolution; layer 2i−1 doubles the size to 2^(i+2) pixels and layer 2i is the second
 convolution there. Layer k reads code k; the ToRGB that follows layer 2i reads code 2i+1.
+
+Longer than 300 lines: the walk, the layers that it goes through and sampling.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ that finds p.
 
 Everything is differentiable, twice where R1 on augmented pictures asks for it. The numbers of a picture come
 from its own row of random draws, so that several processes do to the joined batch what one would do.
+
+Longer than 300 lines: the whole augmentation pipeline, in the order in which it acts.
 """
 
 from __future__ import annotations

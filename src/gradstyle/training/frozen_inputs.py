@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..bundles import Bundle, BundleError
-from ..bundles.bundle import fingerprint
+from ..bundles.checks import fingerprint
 from ..edits import Edit
 from ..encoder.e4e import fit
 from ..files import file_sha256
