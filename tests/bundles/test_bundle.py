@@ -432,7 +432,7 @@ def test_a_bundle_without_a_generator_is_not_saved(tmp_path: Path) -> None:
 
 def test_by_name_under_home(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADSTYLE_HOME", str(tmp_path))
-    monkeypatch.setattr(module, "BUNDLED", tmp_path / "package")
+    monkeypatch.setattr("gradstyle.bundles.places.BUNDLED", tmp_path / "package")
     monkeypatch.chdir(tmp_path)
     assert installed() == []
     with pytest.raises(BundleError, match=r"no bundle 'mine', neither .* nor in .*bundles \(installed: none yet\)"):

@@ -223,7 +223,7 @@ class Bundle:
             for name, info in manifest.parts.items():
                 if name not in PARTS:
                     raise ValueError(f"unknown part {name[:80]!r}; a newer GradStyle may know it")
-                config = from_json(CONFIGS.get(name, EditsConfig), info.config, f"parts.{name}.config")
+                config: Any = from_json(CONFIGS.get(name, EditsConfig), info.config, f"parts.{name}.config")
                 bundle._parts[name] = _Part(config, file=folder / info.file, sha256=info.sha256)
             check_sizes(bundle.config("generator"), bundle._configs.get("encoder"), manifest.resolution)
         except ValueError as error:
