@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,21 +25,20 @@ def evaluate() -> None:
     """One protocol over all methods of a bundle; every run is a folder that an interrupted run goes on in."""
 
 
-EditsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--edit",
-        "-e",
-        help="An edit to measure; may be given again; 'all': every slider. If not given: smile and pose, of pairs "
-        "smile, age and yaw.",
-    ),
-]
-AmountsOption = Annotated[
-    list[float] | None,
-    typer.Option(
-        "--amount", help="At which each is measured, both ways, within its slider. [1, 2; of pairs 1.5]", min=0.01
-    ),
-]
+def _edits(default: str) -> Any:
+    text = f"An edit to measure; may be given again; 'all': every slider. If not given: {default}."
+    return typer.Option("--edit", "-e", help=text)
+
+
+def _amounts(default: str) -> Any:
+    text = f"At which each is measured, both ways, within its slider. [{default}]"
+    return typer.Option("--amount", help=text, min=0.01)
+
+
+EditsOption = Annotated[list[str] | None, _edits("smile and pose")]
+AmountsOption = Annotated[list[float] | None, _amounts("1, 2")]
+PairEditsOption = Annotated[list[str] | None, _edits("smile, age and yaw")]
+PairAmountsOption = Annotated[list[float] | None, _amounts("1.5")]
 
 
 @app.command(cls=Command)
@@ -98,8 +97,8 @@ def editing(
 def pairs(
     bundle: BundleArgument,
     shared: Shared,
-    edits: EditsOption = None,
-    amounts: AmountsOption = None,
+    edits: PairEditsOption = None,
+    amounts: PairAmountsOption = None,
     count: Annotated[int, typer.Option("--pairs", "-n", help="How many pictures.", min=1)] = 200,
     truncation: Annotated[
         float, typer.Option(help="Of the pictures; 1: as varied as it gets; less: more usual.")

@@ -77,7 +77,7 @@ class Shared:
         NetworkFile, typer.Option(help="pt_inception-2015-12-05-6726825d.pth, which defines the FID.")
     ] = None
     batch: Annotated[int, typer.Option(help="Photos at once; a part of the protocol.", min=1)] = 20
-    seed: Annotated[int, typer.Option(help="Of what is drawn: the bootstrap, the tests, pictures of pairs.", min=0)] = 0
+    seed: Annotated[int, typer.Option(help="Of bootstrap and tests; of the pictures of pairs too.", min=0)] = 0
     shown: Annotated[int, typer.Option(help="Of so many photos, pictures are kept for the report.", min=0)] = 12
     device: DeviceOption = None
     force: ForceOption = False

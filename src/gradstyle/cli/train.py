@@ -215,7 +215,7 @@ def join(
     folder: Annotated[Path, typer.Argument()] = Path("chain/export"),
     out: Annotated[Path | None, typer.Option("--out", "-o")] = None,
 ) -> None:
-    """Unpacked what `train all --max-file-size` exported."""
+    """Is gone: `cat results.tar.part-* | tar x` unpacks what it unpacked."""
     raise ValueError(f"`gradstyle train join` is gone: cat {folder}/results.tar.part-* | tar x")
 
 
