@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from gradstyle.bundles import Bundle
 from gradstyle.cli import app
-from gradstyle.cli.progress_line import Line
+from gradstyle.cli.progress_line import ProgressLine
 from gradstyle.training import recipe as recipes
 from gradstyle.training.generator_recipe import GeneratorRecipe
 from gradstyle.training.run import read_log
@@ -94,7 +94,7 @@ def test_what_took_the_place_of_archive_pieces(arguments: tuple[str, ...], inste
 
 
 def test_the_speed_that_is_shown_is_that_of_late():
-    line = Line()
+    line = ProgressLine()
     shown = [line.speed(Progress(step, 100 * step, float(step)), {"images_per_second": 100}) for step in range(1, 30)]
     assert shown == pytest.approx([100] * 29)
     slow = [line.speed(Progress(30 + n, 2900 + 10 * n, 29.0 + n), {"images_per_second": 10}) for n in range(1, 200)]
