@@ -74,9 +74,10 @@ def check_name(name: str, what: str) -> None:
 
 @contextmanager
 def locked(path: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file; `wait` is called as long as another process does.
+    """Holds the lock file; `wait` is called as long as another process does.
 
-    The system drops the lock of a process that died, so none is ever stale.
+    The system drops the lock of a process that died, so none is ever stale. By hand, as filelock leaves its file
+    behind and has nothing to call while it waits.
     """
     while (file := _acquire(path)) is None:
         wait()

@@ -1,4 +1,4 @@
-"""A bundle from published files."""
+"""Builds a bundle from published files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_PACKED = 50  # weights hardly compress; what shrinks to less than a fiftiet
 def build(
     name: str, files: Sequence[Path], domain: Domain | None = None, licence: str = "", origin: str = ""
 ) -> tuple[Bundle, list[str]]:
-    """Join what some files hold; later files replace parts of earlier ones. Also gives notes for the reader."""
+    """Joins the parts of some files; later files replace parts of earlier ones. Also gives notes for the reader."""
     bundle = Bundle(name, domain, origin or ", ".join(file.name for file in files), licence)
     notes: list[str] = []
     edits: dict[str, Edit] = {}
@@ -44,7 +44,7 @@ def build(
 
 
 def unzipped(file: Path) -> Path:
-    """The checkpoint in a zip that holds one, unpacked beside it (StyleRes is published so); any other file itself."""
+    """Unpacks a zip that holds one checkpoint (StyleRes is published so); gives any other file as it is."""
     if not file.is_file() or not _small_directory(file):
         return file
     try:
@@ -69,7 +69,7 @@ def unzipped(file: Path) -> Path:
 
 
 def _small_directory(file: Path) -> bool:
-    """Whether it is a zip whose list of entries Python may read without care: it reads all that there is."""
+    """Whether a file is a zip whose list of entries is small enough for Python to read."""
     with file.open("rb") as opened:
         length = opened.seek(0, 2)
         opened.seek(max(0, length - 22 - 0xFFFF - 20))

@@ -1,4 +1,4 @@
-"""A bundle: everything that edits photos of one domain, in one folder.
+"""A bundle is everything that edits photos of one domain, in one folder.
 
 `bundle.json` says what there is, one safetensors file a part holds the weights. Parts are read when they are
 first asked for. What is on disk is never executed and is checked before it is used.
@@ -46,7 +46,7 @@ POSES, HAIR = "pose", "hair colour"  # the groups of sliders that turn heads, an
 
 @dataclass
 class _Part:
-    """One part: what it is, and its weights here or where to read them."""
+    """Holds one part: its config, and its weights or the file that they are read from."""
 
     config: Any
     state: Mapping[str, Tensor] | None = None
@@ -55,7 +55,7 @@ class _Part:
 
 
 class Bundle:
-    """Parts by name, read lazily: `generator`, `encoder`, `discriminator`, `edits`, `judge`, and one a method."""
+    """Holds parts by name, read lazily: `generator`, `encoder`, `discriminator`, `edits`, `judge`, one a method."""
 
     def __init__(self, name: str, domain: Domain | None = None, origin: str = "", licence: str = "") -> None:
         self.name, self.domain, self.origin, self.licence = name, domain or Domain(), origin, licence
@@ -113,7 +113,7 @@ class Bundle:
         return {k: v.to(device, dtype if v.is_floating_point() else None) for k, v in state.items()}
 
     def generator(self, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Generator:
-        """`dtype` None: as stored, which may be a half precision that crawls on a CPU."""
+        """Gives the generator; `dtype` None keeps the stored precision, which may be a half that is slow on a CPU."""
         built = self._build("generator", Generator, dtype, device)
         built.fingerprint = self.fingerprint
         return built
@@ -125,7 +125,7 @@ class Bundle:
         return self._build("discriminator", Discriminator, dtype, device)
 
     def judge(self, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Judge:
-        """The network that evaluates. None of the bundle's parts has learned from it."""
+        """Gives the network that evaluates. None of the bundle's parts has learned from it."""
         return self._build("judge", lambda record: Judge(record.network, record.report), dtype, device)
 
     def method(self, name: str, dtype: torch.dtype | None = torch.float32, device: Device = "cpu") -> Method[Any]:
@@ -160,12 +160,12 @@ class Bundle:
 
     @property
     def sliders(self) -> dict[str, Slider]:
-        """The edits that are good for sliders, and how far each goes. Those without a report can be used by name."""
+        """Gives the sliders of the edits that are good for one. Edits without a slider can be used by name."""
         return dict(self._edits_config().sliders)
 
     @property
     def failed_edits(self) -> dict[str, dict[str, Any]]:
-        """Reports of edits that were found wanting, and so have no slider."""
+        """Gives the reports of edits that were measured and are too poor for a slider."""
         return dict(self._edits_config().failed)
 
     # ---- putting parts in
@@ -199,7 +199,7 @@ class Bundle:
         sliders: Mapping[str, Slider] | None = None,
         failed: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
-        """Replace the edits, and all that was said of them. An edit of another generator is refused."""
+        """Replaces the edits, their sliders and their reports. An edit of another generator is refused."""
         config = EditsConfig(dict(sliders or {}), dict(failed or {}))
         if missing := sorted((set(config.sliders) | set(config.failed)) - set(edits)):
             known = ", ".join(edits) or "none"

@@ -24,7 +24,7 @@ Kind: TypeAlias = Literal["generator", "encoder and generator", "method", "loss 
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A published file. What it becomes is read from its content when it is imported; `kind` only tells a person."""
+    """Describes a published file. What it becomes is read from its content; `kind` only informs a person."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""What makes a generator's edits its own: the name of its weights, and the shapes of offsets."""
+"""Checks that sizes fit and that edits are a generator's own, by the fingerprint of its weights."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Fetch one published file over http(s): resumed when cut, checked when done, never half there, never without end.
+"""Fetches a published file over http(s): it resumes, checks, and is bounded in time and size.
 
 The bytes so far lie in `NAME.part`, and `NAME.part.json` says which file behind the address they are of; the
 name itself appears only once the file is whole and fits what was expected of it.
 
 Longer than 300 lines: every protection against a hostile or failing host is beside the others.
+By hand, as gdown and huggingface_hub move the bytes themselves, without these limits of time, size and digest.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class OtherFile(DownloadError):
-    """What is there, or came, is not the file that was expected."""
+    """Says that a file is not the one that was expected."""
 
 
 class _Cut(Exception):
-    """An attempt failed in a way that may pass; `restart`: not with the bytes that are there."""
+    """Says that an attempt failed in a way that may pass; `restart`: the bytes so far are of no use."""
 
     def __init__(self, reason: str, *, wait: float = 0.0, restart: bool = False) -> None:
         super().__init__(reason)
@@ -64,7 +65,7 @@ def fetch(
     largest: int = _LARGEST,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Bring the file behind `url` (http, https, or `gdrive:ID`) to `target`, and return `target`.
+    """Downloads the file behind `url` (http, https, or `gdrive:ID`) to `target`, and returns `target`.
 
     A target that is there and fits is returned without asking the host. `sha256` may be the whole digest or
     its first digits, 8 or more (what torchvision puts into file names). `attempts` are counted in a row
@@ -140,11 +141,11 @@ class _Expected:
 
     @property
     def is_known(self) -> bool:
-        """Whether something but the host's word shows that a file is whole."""
+        """Whether a size or digest, not the host's word alone, shows that a file is whole."""
         return self.sha256 is not None or self.size is not None
 
     def problem(self, path: Path) -> str | None:
-        """What keeps the file from being the one that was expected."""
+        """Says what is wrong with the file, by size and digest."""
         if not path.is_file():
             return "is not a file"
         found = path.stat().st_size
@@ -198,7 +199,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Origin:
-    """Which file a part is of, as far as the host says."""
+    """Says which file a part belongs to, as far as the host tells."""
 
     url: str
     etag: str | None
@@ -207,7 +208,7 @@ class _Origin:
 
     @property
     def validator(self) -> str | None:
-        """What If-Range takes: a strong ETag, else the date."""
+        """Gives the value of If-Range: a strong ETag, else the date."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
 
     def same_file(self, other: _Origin) -> bool:
@@ -216,7 +217,7 @@ class _Origin:
 
 
 class _Part:
-    """The bytes so far, and beside them which file they are of."""
+    """Holds the bytes so far, and beside them which file they are of."""
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(target.name + ".part")
@@ -248,7 +249,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Transfer:
-    """From the host into the part, over as many connections as it takes."""
+    """Moves bytes from the host into the part, over as many connections as it takes."""
 
     source: _Source
     part: _Part
@@ -315,7 +316,7 @@ class _Transfer:
             self.append(start, now.total, block, response)
 
     def range(self, have: int, before: _Origin | None) -> dict[str, str]:
-        """What to ask for to go on; nothing where the host could not tell a changed file, nor the digest would."""
+        """Gives the Range header to resume with; none where a changed file would go unnoticed."""
         if not have or before is None or before.url != self.source.address:
             return {}
         if before.validator:
@@ -323,7 +324,7 @@ class _Transfer:
         return {"Range": f"bytes={have}-"} if self.expected.sha256 and before.total else {}
 
     def goes_on(self, before: _Origin, now: _Origin) -> bool:
-        """Whether an answer is the rest of the part; where no digest will tell, only if the host names it as such."""
+        """Whether an answer continues the part; without a digest, only if the host names it the same file."""
         named = self.expected.sha256 or before.validator == now.validator
         return bool(named) and before.same_file(now)
 
@@ -392,7 +393,7 @@ def _refusal(source: _Source, error: HTTPError) -> Exception:
 
 
 def _answer(source: _Source, response: HTTPResponse) -> tuple[int, _Origin]:
-    """Where in the file the body starts, and which file it is."""
+    """Reads where in the file an answer's body starts, and which file it is."""
     encoding = response.headers.get("Content-Encoding", "identity")
     if response.status not in (200, 206) or encoding != "identity":
         raise DownloadError(f"{source.host} answered {response.status}, encoded as {encoding}. {source.by_hand()}")
@@ -424,7 +425,7 @@ def _number(text: str | None) -> int | None:
 
 
 def _write(file: IO[bytes], block: bytes) -> None:
-    """All of it: a write that nears the disk's end may take only a piece, and the next one then fails."""
+    """Writes all bytes: near the end of the disk a write may take only some, and the next one then fails."""
     view = memoryview(block)
     while view:
         view = view[file.write(view) :]

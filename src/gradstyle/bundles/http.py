@@ -1,4 +1,4 @@
-"""HTTP that a host cannot draw out: every read has a limit, the head of an answer has one, and all of it together."""
+"""HTTP with limits on time: for every read, for the head of an answer, and for all of it together."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class DownloadError(OSError):
 
 
 class Late(Exception):
-    """The time for everything is over."""
+    """Says that the time for everything is over."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """How long a host may take: for a piece or the head of an answer, and until when for everything."""
+    """Limits how long a host may take: for one read, for the head of an answer, and for everything."""
 
     piece: float
     end: float
@@ -64,7 +64,7 @@ class Redirects(HTTPRedirectHandler):
 
 
 class _Response(HTTPResponse):
-    """An answer that keeps to a clock, piece by piece. A socket's own limit starts anew with every byte."""
+    """Reads an answer under a clock; a socket's own limit would start anew with every byte."""
 
     def __init__(
         self, sock: socket, debuglevel: int = 0, method: str | None = None, url: str | None = None, *, clock: Clock
@@ -120,7 +120,7 @@ def _connection(kind: type[HTTPConnection], clock: Clock, host: str, timeout: fl
 
 
 def opener(clock: Clock) -> OpenerDirector:
-    """Only http and https: there is no handler of file, ftp or data to be led to."""
+    """Opens http and https alone: no redirect can lead to a file, ftp or data."""
     opener = OpenerDirector()
     for handler in (
         ProxyHandler(),

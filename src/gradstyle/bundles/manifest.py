@@ -1,4 +1,4 @@
-"""What `bundle.json` says, and how it is read: as data that anyone may have written."""
+"""Reads and writes `bundle.json`, as data that anyone may have written."""
 
 from __future__ import annotations
 

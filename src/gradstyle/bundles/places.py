@@ -1,4 +1,4 @@
-"""Where bundles are: by path, among the user's, and with the package; and how one takes another's place."""
+"""Finds bundles, by path, among the user's and with the package; and replaces one by another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bundle says of its edits: over which amounts each is good, and how it was found to be so."""
+"""Describes a bundle's edits: over which amounts each is good, and how that was measured."""
 
 from __future__ import annotations
 

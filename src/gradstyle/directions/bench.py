@@ -1,4 +1,4 @@
-"""A bench on which edits are tried: codes that taught nothing, and all that looks at their pictures."""
+"""Tries edits on codes that no edit was learned from, and measures the edited pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DATA = 768  # pictures that say what one standard deviation is, for what has not
 
 @dataclass(frozen=True, eq=False)
 class Responses:
-    """What was seen of an edit, in standard deviations of the data."""
+    """Holds how scores respond to an edit, in standard deviations of the data."""
 
     own: Tensor  # [amounts, codes]: the attribute itself, as the judge sees it
     taught: Tensor  # [2, codes]: the same as the scorer sees it, at amounts −1 and 1
@@ -33,7 +33,7 @@ class Responses:
 
 
 class EditBench:
-    """Edits codes, makes their pictures and has them looked at."""
+    """Applies edits to codes, renders the pictures and has networks score them."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class EditBench:
 
     @torch.inference_mode()
     def _data(self, seed: int) -> tuple[dict[str, float], float]:
-        """One standard deviation of what the judge and the discriminator see in the data, as the generator has it."""
+        """Gives one standard deviation of the judge's and the discriminator's scores, over the generator's pictures."""
         if self.judge is None and self.discriminator is None:
             return {}, 1.0
         codes = self.generator.sample(DATA, 1.0, seed)
@@ -75,26 +75,26 @@ class EditBench:
         return torch.cat([self.generator(codes[i : i + BATCH]) for i in range(0, len(codes), BATCH)])
 
     def sees(self, scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
-        """Every attribute of a scorer [N], in its standard deviations."""
+        """Gives every attribute of a scorer [N], in its standard deviations."""
         spread = self.judge_spread if scorer is self.judge else self.spread
         scores = torch.cat([scorer(part) for part in torch.split(images, BATCH)])
         return {name: column / spread[name] for name, column in zip(scorer.attributes, scores.T)}
 
     @torch.inference_mode()
     def taught(self, edits: Sequence[Edit], codes: Codes, attribute: str) -> dict[str, Tensor]:
-        """What the scorer that knows an attribute sees, [edits, codes] for each that it knows."""
+        """Gives the scores of the scorer that knows an attribute, [edits, codes] for each attribute that it knows."""
         scorer = only_for(self.scorer, attribute)
         seen = [self.sees(scorer, self.pictures(edit.apply(codes))) for edit in edits]
         return {name: torch.stack([each[name] for each in seen]) for name in scorer.attributes}
 
     def moved(self, edit: Edit, attribute: str, codes: Codes) -> float:
-        """Half of what lies between the edit and its reverse, as the scorer sees it."""
+        """Gives half of the difference between the edit and its reverse, in the scorer's deviations."""
         back, there = self.taught([-edit, edit], codes, attribute)[attribute]
         return float((there - back).nanmean()) / 2
 
     @torch.inference_mode()
     def look(self, edit: Edit, amounts: Sequence[float], attribute: str, independent: bool) -> Responses:
-        """Amounts −1 and 1 are looked at by everyone, the others only by who judges the attribute."""
+        """Scores amounts −1 and 1 by all networks, the other amounts only by the one that judges the attribute."""
         eye = self.judge if independent and self.judge is not None else only_for(self.scorer, attribute)
         own, real, near = [], [], []
         for amount in amounts:
@@ -117,7 +117,7 @@ class EditBench:
 
     @torch.inference_mode()
     def strangeness(self, edits: Sequence[Edit]) -> Tensor | None:
-        """dlib's distance between each picture and its edited self, [edits, codes]; None where there are no faces."""
+        """Gives dlib's distance between each picture and its edited self, [edits, codes]; None without faces."""
         if self.frame is None:
             return None
         few = self.codes[:FACES]
@@ -130,7 +130,7 @@ class EditBench:
 def bench_of(
     bundle: Bundle, scorer: Scorer, spread: dict[str, float], judge: Scorer | None, seed: int, device: Any, codes: int
 ) -> EditBench:
-    """With the bundle's own discriminator, if it has one, and dlib's vectors, if they are installed and faces found."""
+    """Makes a bench with the bundle's discriminator and dlib's vectors, where these are there and faces are found."""
     generator = bundle.generator(device=device)
     discriminator = bundle.discriminator(device=device) if "discriminator" in bundle else None
     try:

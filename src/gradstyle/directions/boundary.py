@@ -70,7 +70,7 @@ def _svm(x: Tensor, below: int, seed: int) -> tuple[Tensor, float]:
 
 
 def conditioned(normal: Tensor, others: Sequence[Tensor]) -> Tensor:
-    """What of a direction changes none of the others: its projection on the space orthogonal to all their normals."""
+    """Projects a direction on the space orthogonal to all other normals, so that it changes none of them."""
     if not others:
         return normal
     basis = torch.linalg.qr(torch.stack(list(others), dim=1).double()).Q  # [w_dim, others]
@@ -100,7 +100,7 @@ def gains(samples: Samples) -> dict[str, Tensor]:
 def choose_given(
     own: Boundary, others: Mapping[str, Boundary], slopes: Mapping[str, Tensor], w: Tensor, tolerated: float = TOLERATED
 ) -> list[str]:
-    """Which of the others to project out: again and again the one that goes along most, as long as less goes along
+    """Chooses which other normals to project out: repeatedly the one that leaks most, as long as less leaks
     then and the codes still reach far enough: `w` [N, w_dim] says how far they reach in a direction."""
     given: list[str] = []
     centred = w - w.mean(dim=0)
@@ -110,7 +110,7 @@ def choose_given(
         return {name: abs(float(slopes[name] @ direction)) / max(step, 1e-6) for name in others if name in slopes}
 
     def reach(direction: Tensor) -> float:
-        """Standard deviations of the attribute for one of the codes."""
+        """Gives the standard deviations of the attribute for one standard deviation of the codes."""
         return float(slopes[own.attribute] @ direction) * float((centred @ direction).std())
 
     if own.attribute not in slopes:

@@ -1,4 +1,4 @@
-"""Directions that nobody asked for: what varies most in W (GANSpace), what the layers listen to most (SeFa).
+"""Directions without labels: those along which W varies most (GANSpace) or layers respond most (SeFa).
 
 Each is an edit whose amount 1 is one standard deviation of the codes along it; what it does is for a person to see
 on a sheet, and to name.
@@ -64,7 +64,7 @@ def sefa(
 def _edits(
     prefix: str, directions: Tensor, centred: Tensor, generator: Generator, layers: tuple[int, int] | None
 ) -> list[Edit]:
-    """A sign is no property of an eigenvector: its largest value is positive, everywhere."""
+    """Makes edits of eigenvectors, whose sign is arbitrary: the largest value of each becomes positive."""
     made = []
     for i, direction in enumerate(directions):
         direction = direction * direction[direction.abs().argmax()].sign()
@@ -80,7 +80,7 @@ def _check_count(count: int, most: int) -> None:
 
 
 def within(edit: Edit, layers: tuple[int, int], count: int) -> Edit:
-    """An edit on some of its codes alone."""
+    """Keeps an edit on some of its codes alone."""
     if edit.w is None:
         raise ValueError(f"edit {edit.name!r} moves styles: it has no codes to choose from")
     w = edit.w.expand(count, -1) if len(edit.w) == 1 else edit.w
@@ -96,7 +96,7 @@ def within(edit: Edit, layers: tuple[int, int], count: int) -> Edit:
 def sheet(
     generator: Generator, edits: Sequence[Edit], amounts: Sequence[float] = AMOUNTS, people: int = PEOPLE, seed: int = 7
 ) -> tuple[list[list[Tensor]], list[str]]:
-    """A row an edit, on each of some people from the least amount to the most; and captions of the columns."""
+    """Draws a row for each edit, several faces from the least amount to the most; and gives the columns' captions."""
     codes = generator.sample(people, TRUNCATION, seed)
     rows = []
     for edit in edits:

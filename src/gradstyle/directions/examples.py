@@ -1,4 +1,4 @@
-"""An edit from photos of one's own: some with a thing, some without, and the way from one mean code to the other."""
+"""Makes an edit from two sets of photos, with and without a thing: the step from one mean code to the other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RANGE = 2.0  # of the slider, in standard deviations
 
 @dataclass(frozen=True)
 class Reliability:
-    """How much another set of photos would have given the same."""
+    """Says how much another set of photos would have given the same direction."""
 
     with_it: int
     without: int
@@ -85,7 +85,7 @@ def from_examples(name: str, with_it: Tensor, without: Tensor, seed: int = 0) ->
 
 
 def _halves(a: Tensor, b: Tensor, draw: torch.Generator) -> Tensor:
-    """Cosine between the directions of two halves."""
+    """Gives the cosine between the directions of two halves of the photos."""
     ways = []
     orders = [torch.randperm(len(codes), generator=draw) for codes in (a, b)]
     for half in (0, 1):

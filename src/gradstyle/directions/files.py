@@ -1,4 +1,4 @@
-"""An edit as a file: it names its generator, and is refused on another."""
+"""Edits as files: each names its generator, and is refused on another."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def save_edit(
 
 
 def load_edit(path: str | Path, bundle: Bundle | None = None) -> tuple[Edit, Slider | None]:
-    """An edit from its file; with a bundle, only if it is for that bundle's generator."""
+    """Reads an edit from its file; with a bundle, only if it is for that bundle's generator."""
     path = Path(path)
     tensors, told = read_tensors(path, torch.float32)
     if told.get("kind") != KIND:
@@ -79,7 +79,7 @@ def _slider(text: str) -> Slider:
 
 
 def open_edits(path: str | Path, bundle: Bundle) -> dict[str, tuple[Edit, Slider | None]]:
-    """What a file gives a bundle: one edit of ours, or published directions, which cannot say what they are for."""
+    """Reads the edits of a file: one of ours, or published directions, which do not name their generator."""
     if Path(path).suffix in PUBLISHED:
         found = open_published(Path(path))
         if not found.edits:
@@ -90,7 +90,7 @@ def open_edits(path: str | Path, bundle: Bundle) -> dict[str, tuple[Edit, Slider
 
 
 def add(bundle: Bundle, more: Mapping[str, tuple[Edit, Slider | None]], overwrite: bool = False) -> None:
-    """Into a bundle, beside what it has."""
+    """Puts edits into a bundle, beside those that it has."""
     if (taken := sorted(set(more) & set(bundle.edits))) and not overwrite:
         raise BundleError(f"bundle {bundle.name!r} has an edit {taken[0]!r} already: name it otherwise, or replace it")
     sliders = {name: s for name, s in bundle.sliders.items() if name not in more}

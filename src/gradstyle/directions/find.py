@@ -1,4 +1,4 @@
-"""A whole set of edits: found, laid on the codes where they belong, calibrated, measured."""
+"""Finds a whole set of edits: directions, the codes they belong on, their units and what they do."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ FURTHEST_UNIT = 4.0  # standard deviations of the codes along the direction: no 
 
 
 class FoundEdits(NamedTuple):
-    """Edits by name; sliders of those that are good enough; a report of each."""
+    """Holds edits by name, the sliders of those that are good enough, and a report of each."""
 
     edits: dict[str, Edit]
     sliders: dict[str, Slider]
     reports: dict[str, dict[str, Any]]
 
     def put(self, bundle: Bundle) -> None:
-        """Into a bundle, beside the edits that it has; those of the same names are replaced."""
+        """Puts the edits into a bundle, beside those that it has; those of the same names are replaced."""
         sliders = {n: s for n, s in bundle.sliders.items() if n not in self.edits}
         failed = {n: r for n, r in bundle.failed_edits.items() if n not in self.edits}
         failed |= {n: r for n, r in self.reports.items() if n not in self.sliders}
@@ -64,7 +64,7 @@ def find(
     cache: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> FoundEdits:
-    """Directions of InterfaceGAN for some attributes, as edits whose amounts mean something.
+    """Finds directions of InterfaceGAN for some attributes, as edits with a known unit.
 
     `scorer` teaches: a judge's file, a table of labels, a function; yaw and pitch need none. `judge` is another
     network that says what the edits do. `given` are attributes to project out of each direction; without it, those
@@ -127,7 +127,7 @@ def settle(
     kept: float = KEPT,
     limits: Thresholds | None = None,
 ) -> tuple[Edit, Slider | None]:
-    """Lay a direction of W on its codes, find the length of amount 1, and measure."""
+    """Lays a direction of W on its codes, finds the length of amount 1, and measures."""
     along = float(((drawn.w - drawn.w.mean(dim=0)) @ direction).std())
     if bench is None or report.attribute not in bench.scorer.attributes:
         report.reasons = [f"nothing here can see {report.attribute} in a picture: its unit is that of the codes"]
@@ -163,7 +163,7 @@ def measure_edits(
     cache: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> FoundEdits:
-    """Give a unit, a report and a slider to edits that the bundle has: published ones, components, edits of words.
+    """Gives a unit, a report and a slider to edits that the bundle already has.
 
     An edit that moves its attribute down is turned around. Which codes it moves stays as it is.
     """
@@ -206,7 +206,7 @@ def measure_edits(
 
 
 def _small(edit: Edit, drawn: Samples) -> float:
-    """How often an edit is one standard deviation of the codes along it; styles have no such scale here."""
+    """Gives the amount at which an edit is one standard deviation of the codes along it; 1 for edits of styles."""
     if edit.w is None or not (length := float(edit.w.norm(dim=1).max())):
         return 1.0
     way = edit.w[edit.w.norm(dim=1).argmax()] / length
@@ -224,7 +224,7 @@ def _measured(
 
 
 def calibrate(bench: EditBench, edit: Edit, report: EditReport, sign: float, along: float) -> float:
-    """How long amount 1 is, so that it moves the attribute by one standard deviation, as the scorer sees it."""
+    """Finds the length of amount 1, so that it moves the attribute by one standard deviation of the scorer's."""
     unit = along
     for _ in range(TRIES):
         moved = sign * bench.moved(edit * unit, report.attribute, bench.codes[: 2 * LAYER_CODES])
@@ -240,7 +240,7 @@ def calibrate(bench: EditBench, edit: Edit, report: EditReport, sign: float, alo
 def _eyes(
     bundle: Bundle, asked: Sequence[Wish], scorer: Scoring | None, judge: Scoring | None, device: torch.device | str
 ) -> tuple[Generator, Scorer | Labels, Scorer | None]:
-    """The generator, who teaches, and who judges."""
+    """Opens the generator, the scorer that teaches, and the judge."""
     generator = bundle.generator(device=device)
     generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     teacher = None if scorer is None else as_scorer(scorer, device)
@@ -267,7 +267,7 @@ def _eyes(
 def _report(
     wish: Wish, source: str, teacher: Scorer | Labels, looking: Scorer | None, samples: int, seed: int
 ) -> EditReport:
-    """Who found it, who says what it does, and whether that is someone else."""
+    """Begins a report: who found the edit, who judges it, and whether the two are independent."""
     known = looking is not None and wish.attribute in looking.attributes
     judge = looking.title if looking is not None and known else teacher.title
     independent = looking is not None and known and looking.identity != teacher.identity

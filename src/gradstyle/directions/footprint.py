@@ -1,4 +1,4 @@
-"""Where an edit acts: what it changes in pictures beside what it moves, measured over random faces."""
+"""Measures where an edit acts: what it changes in pictures beside what it moves, over random faces."""
 
 from __future__ import annotations
 

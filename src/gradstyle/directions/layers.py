@@ -1,4 +1,4 @@
-"""Where an edit belongs: the run of codes that moves its attribute and little else."""
+"""Finds where an edit belongs: the run of codes that moves its attribute and little else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def layer_effects(bench: EditBench, direction: Tensor, attribute: str, codes: Co
 
 
 def choose_layers(own: Tensor, others: Tensor, kept: float = KEPT) -> tuple[int, int]:
-    """First and last code of the run with least leakage for its effect, among those with most of the effect.
+    """Chooses the run of codes with the least leakage for its effect, among those with most of the effect.
 
     `own` [codes] is the attribute's movement, `others` [codes, attributes] that of all others.
     """

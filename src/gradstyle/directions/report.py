@@ -1,4 +1,4 @@
-"""What was measured of an edit, whether that is good enough for a slider, and if not, why not."""
+"""Measures an edit, decides whether it gets a slider and over which range, and says why if not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEARNED = 0.7  # accuracy on held-out extremes
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What an edit has to reach."""
+    """Holds what an edit has to reach to get a slider."""
 
     moves: float = MOVES
     monotonic: float = MONOTONIC
@@ -37,7 +37,7 @@ class Thresholds:
 
 @dataclass
 class EditReport:
-    """How an edit was found and what it does. Movements are in standard deviations of the data."""
+    """Says how an edit was found and what it does. Movements are in standard deviations of the data."""
 
     name: str
     attribute: str
@@ -71,7 +71,7 @@ class EditReport:
 def measure(
     bench: EditBench, edit: Edit, report: EditReport, watched: list[str], limits: Thresholds | None = None
 ) -> EditReport:
-    """Fill in what amounts of an edit do, its range, and what speaks against a slider.
+    """Fills in what amounts of an edit do, its range, and the reasons against a slider.
 
     `watched` are attributes of other edits: no edit is good that is better at being another one.
     """
@@ -105,7 +105,7 @@ def measure(
 def _plausible(
     report: EditReport, amounts: list[float], curve: Tensor, zero: int, limits: Thresholds
 ) -> tuple[int, int, dict[str, str]]:
-    """How far each side goes before something is lost, and what is lost there."""
+    """Finds how far each side goes before identity, realism or movement is lost, and which of them is."""
     real = {point[0]: point[1] for point in report.realism}
     ends, why = [], {}
     for side, name in ((-1, "low"), (1, "high")):
@@ -129,7 +129,7 @@ def _plausible(
 
 
 def _between(points: list[list[float]], at: float) -> float | None:
-    """The line through points, at a place."""
+    """Interpolates a line through points."""
     for (x0, y0), (x1, y1) in pairwise(points):
         if x0 <= at <= x1:
             return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
@@ -137,7 +137,7 @@ def _between(points: list[list[float]], at: float) -> float | None:
 
 
 def _monotonic(own: Tensor, low: int, high: int, zero: int, needed: float) -> tuple[int, int, float]:
-    """The widest part of the range in which the attribute rises with the amount on enough of the codes."""
+    """Finds the widest part of the range in which the attribute rises with the amount on enough codes."""
 
     def share(first: int, last: int) -> float:
         if last <= first:

@@ -1,4 +1,4 @@
-"""Many pictures, scored: what directions are found in. Kept while it grows, so that it can be stopped and go on."""
+"""Scores many pictures of the generator, for finding directions; scores are stored, so that this can resume."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DRAWN = 2  # how samples are drawn; another number forgets the scores of those d
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Codes of the mapping network and what was seen in their pictures."""
+    """Holds codes of the mapping network and the scores of their pictures."""
 
     w: Tensor  # [N, w_dim]
     scores: Tensor  # [N, attributes]; NaN: not known
@@ -40,7 +40,7 @@ class Samples:
 
     @property
     def spread(self) -> dict[str, float]:
-        """One standard deviation of each attribute."""
+        """Gives one standard deviation of each attribute."""
         return {name: float(known(column).std()) for name, column in zip(self.attributes, self.scores.T)}
 
 
@@ -57,7 +57,7 @@ def score_samples(
     cache: Path | None = None,
     meter: Progress | None = None,
 ) -> Samples:
-    """Draw codes, make their pictures, score them. Scores are kept under `cache`: the next call goes on from there."""
+    """Draws codes, renders their pictures and scores them; scores are stored under `cache`, from which it resumes."""
     if count < 1:
         raise ValueError(f"at least one sample is needed, got {count}")
     codes = generator.sample(count, truncation, seed)
@@ -95,14 +95,14 @@ def score_samples(
 
 
 def cache_file(cache: Path | None, generator: str, scorer: str, seed: int, truncation: float) -> Path:
-    """One file for what gives the same scores."""
+    """Gives the file for one combination of generator, scorer, seed and truncation."""
     told = f"{DRAWN}/{generator}/{scorer}/{seed}/{truncation!r}/{BATCH}"
     folder = cache or cache_folder() / "scores"
     return folder / f"{generator}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
 
 
 def _read(path: Path | None, into: Tensor) -> int:
-    """Whole batches that are there already. A damaged file is as good as none."""
+    """Reads the whole batches that are stored. A damaged file counts as empty."""
     if path is None or not path.is_file():
         return 0
     try:

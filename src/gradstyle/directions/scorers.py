@@ -1,4 +1,4 @@
-"""What says how much of an attribute a picture shows: a network, a function, a table of labels, the pose of a head."""
+"""Scores how much of an attribute a picture shows: by a network, a function, a table of labels, a head's pose."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Scorer(Protocol):
 
     @property
     def identity(self) -> str:
-        """The same for what scores the same; empty: not known, so nothing is kept for later."""
+        """Is the same for what gives the same scores; empty where that is unknown, and scores are not stored."""
 
     @property
     def title(self) -> str:
@@ -39,7 +39,7 @@ class Scorer(Protocol):
 
 
 class JudgeScorer:
-    """A network of `gradstyle train teacher` or `judge`; its logits are the scores."""
+    """Scores by a network of `gradstyle train teacher` or `judge`; its logits are the scores."""
 
     def __init__(self, judge: Judge, title: str = "judge") -> None:
         self.judge, self.title, self.attributes = judge.eval(), title, judge.config.attributes
@@ -60,7 +60,7 @@ class JudgeScorer:
 
 @dataclass(frozen=True, eq=False)
 class FunctionScorer:
-    """A function of one's own: pictures to one score each, or to one a name."""
+    """Scores by a function of the user: pictures to one score each, or to one for each name."""
 
     function: Callable[[Tensor], Tensor | Sequence[float]]
     attributes: tuple[str, ...]
@@ -89,7 +89,7 @@ class PoseScorer:
 
 
 class Together:
-    """Several scorers as one; a name that two of them know is the first one's."""
+    """Joins several scorers; a name that two of them know is the first one's."""
 
     def __init__(self, scorers: Sequence[Scorer]) -> None:
         self.parts: list[tuple[Scorer, list[int]]] = []
@@ -108,7 +108,7 @@ class Together:
 
 
 def only_for(scorer: Scorer, attribute: str) -> Scorer:
-    """That of several which knows an attribute: the others would look in vain."""
+    """Gives the one of several scorers that knows an attribute."""
     if isinstance(scorer, Together):
         return next(part for part, _ in scorer.parts if attribute in part.attributes)
     return scorer
@@ -116,7 +116,7 @@ def only_for(scorer: Scorer, attribute: str) -> Scorer:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels of given codes: sample i of a seed has row i. They say nothing about other pictures."""
+    """Holds labels of codes: sample i of a seed has row i. They cannot score other pictures."""
 
     attributes: tuple[str, ...]
     rows: dict[int, list[float]]  # NaN: no label
@@ -183,7 +183,7 @@ Scoring: TypeAlias = Scorer | Labels | Judge | str | Path
 
 
 def as_scorer(given: Scoring, device: torch.device | str = "cpu") -> Scorer | Labels:
-    """From whatever form it was given in: a network's file, a table, or what scores already."""
+    """Makes a scorer of a network's file, a table, or what is a scorer already."""
     if isinstance(given, Judge):
         return JudgeScorer(given.to(device))
     if isinstance(given, str | Path):

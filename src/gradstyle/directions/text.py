@@ -100,7 +100,7 @@ def channel_effects(
 
 
 def _effect(generator: Generator, clip: Clip, codes: Codes, channel: int, spread: float) -> Tensor:
-    """The mean way from the pictures with less of a channel to those with more."""
+    """Gives the mean difference from the pictures with less of a channel to those with more."""
     move = torch.zeros(sum(generator.style_widths))
     move[channel] = MOVED * spread
     step, ways = Edit("channel", None, move), []

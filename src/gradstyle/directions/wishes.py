@@ -1,4 +1,4 @@
-"""Edits that are asked for: their names, what they change, and the group of their slider."""
+"""Reads which edits are wanted: their names, what they change, and the group of their slider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..metrics.pose import POSE
 
 @dataclass(frozen=True)
 class Wish:
-    """An edit that is asked for: its name, and the attribute that it raises or lowers."""
+    """Names an edit that is wanted, and the attribute that it raises or lowers."""
 
     name: str
     attribute: str
@@ -38,7 +38,7 @@ def wishes(wanted: Mapping[str, str] | Sequence[str]) -> list[Wish]:
 
 
 def group_of(attribute: str) -> str:
-    """Under which heading a slider stands."""
+    """Gives the heading under which a slider stands."""
     name = attribute.lower()
     if name in POSE:
         return "pose"

@@ -1,4 +1,4 @@
-"""What can be made again is kept while there is room: the longest unused goes first."""
+"""Stores values that can be made again, up to a number of bytes; the longest unused is dropped first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Key = tuple[Hashable, ...]
 
 
 class Shelf:
-    """Values by key, no more than `most` bytes of them. The first part of a key is whose it is."""
+    """Stores values by key, in at most `most` bytes. The first part of a key is its owner.
+
+    By hand, as cachetools has no owners whose values are dropped together.
+    """
 
     def __init__(self, most: int) -> None:
         if most < 1:
@@ -30,7 +33,7 @@ class Shelf:
         return len(self._held)
 
     def get(self, key: Key, make: Callable[[], V]) -> V:
-        """The value kept under a key, or else what `make` gives; a value larger than the shelf is not kept."""
+        """Gives the stored value of a key, or makes it; a value larger than the whole shelf is not stored."""
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
@@ -48,7 +51,7 @@ class Shelf:
         return value
 
     def drop(self, owner: Hashable) -> None:
-        """Forget all of an owner's."""
+        """Drops all values of an owner."""
         with self._lock:
             for key in [key for key in self._held if key[0] == owner]:
                 self._forget(key)

@@ -1,4 +1,4 @@
-"""How a call reaches a handler: in turn, with errors that people can read."""
+"""Runs a handler when its turn comes, and turns errors into messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 def with_plain_errors(process: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
-    """Errors of Gradio's own are told: it would say nothing to who made a call, and write each to the log at length."""
+    """Turns Gradio's own errors into messages: it would answer with nothing, and log each at length."""
 
     @functools.wraps(process)
     async def processed(*given: Any, **named: Any) -> R:
@@ -40,7 +40,7 @@ def with_plain_errors(process: Callable[..., Awaitable[R]]) -> Callable[..., Awa
 
 
 def in_line(act: Callable[..., R]) -> Callable[..., Awaitable[R]]:
-    """What a visitor asks for is done when their photo's turn comes, at its full size.
+    """Runs a visitor's call when there is room for the pixels of their photo at full size.
 
     No thread waits for that, so that those who come with large photos hold up nobody who has a small one.
     """
@@ -57,7 +57,7 @@ def in_line(act: Callable[..., R]) -> Callable[..., Awaitable[R]]:
 
 
 def visitor_of(request: gr.Request) -> str:
-    """The key that a visitor's browser has drawn; it is told to nobody else."""
+    """Gives the key that identifies a visitor's browser; no other visitor knows it."""
     return f"{request.username or ''}/{request.session_hash or secrets.token_hex(16)}"
 
 

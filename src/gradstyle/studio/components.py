@@ -45,20 +45,20 @@ class Components:
 
     @property
     def all(self) -> list[Any]:
-        """What may change when the photo or a choice does."""
+        """Lists the components that may change when the photo or a choice does."""
         every = [slider for sliders in self.sliders.values() for slider in sliders.values()]
         fixed = [self.stage, self.frame, self.note, self.photo, self.bundle, self.method, self.command, self.python]
         return [*fixed, self.swept, *self.columns.values(), *every]
 
     def on(self, event: Any, act: Callable[..., Any], inputs: Sequence[Any] = (), preprocess: bool = True) -> None:
-        """Have something done when a component is used; the stage shows that it is under way."""
+        """Has an action run on an event; the stage shows that it is under way."""
         self._waiting.append((event, act, list(inputs), preprocess))
 
     def __post_init__(self) -> None:
         self._waiting: list[tuple[Any, Callable[..., Updates], list[Any], bool]] = []
 
     def connect(self) -> None:
-        """Once all components are there."""
+        """Connects events and handlers, once all components exist."""
         for event, act, inputs, preprocess in self._waiting:
             event(
                 act,
@@ -72,7 +72,7 @@ class Components:
             )
 
     def pixels_of(self, given: Sequence[Any]) -> int:
-        """Of the largest photo that a call works on: the visitor's, or one that is sent."""
+        """Gives the pixels of the largest photo that a call works on: the visitor's, or one that is sent."""
         sent = [each["path"] for each in given if isinstance(each, dict) and isinstance(each.get("path"), str)]
         opened = [self.sessions.get(visitor_of(each)).pixels for each in given if isinstance(each, gr.Request)]
         return max([*opened, *(pixels_in(self.disk.files / path) for path in sent)], default=0)
@@ -80,7 +80,7 @@ class Components:
     # ---- what handlers share
 
     def _try(self, session: Session, act: Callable[[], object], upload: Path | None = None) -> Updates:
-        """Do something, and show what became of it, or why nothing did."""
+        """Runs an action and gives what the page shows then, or the error."""
         try:
             session.note = ""
             act()
@@ -91,7 +91,7 @@ class Components:
             return {self.note: failure(error), self.photo: None}
 
     def _all_of(self, session: Session) -> Updates:
-        """Everything on the page that follows from a session."""
+        """Gives the updates of all components that follow from a session."""
         shown = session.shown()
         if shown is None:
             return {self.stage: gr.skip()}
@@ -112,7 +112,7 @@ class Components:
         return updates | {slider: amounts.get(name, 0) for name, slider in sliders.items()}
 
     def _give(self, write: Callable[[Path], Path], size: int) -> Updates:
-        """A file for the visitor, of no more bytes than `size`, at an address that nobody can guess."""
+        """Writes a file for the visitor, of at most `size` bytes, at an address that nobody can guess."""
         try:
             with self.disk.room(size):
                 return {self.saved: str(write(self.disk.place())), self.note: ""}

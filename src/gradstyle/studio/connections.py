@@ -1,4 +1,4 @@
-"""Lines to clients: one that keeps the server waiting is cut, and where there are too many, one makes room.
+"""Limits connections: a slow client is cut off, and where there are too many, one is closed.
 
 Uvicorn limits how long a line may be idle between two requests; here are the limits within a request.
 """
@@ -24,7 +24,7 @@ FEWEST_FILES = 4096  # that the process may have open, where the system allows i
 
 
 class Connection(H11Protocol):
-    """A line with HTTP/1.1 on it, of which no more than `most` are open."""
+    """Is an HTTP/1.1 connection, of which at most `most` are open."""
 
     most = MOST
 
@@ -49,7 +49,7 @@ class Connection(H11Protocol):
 
     @property
     def _patience(self) -> float:
-        """Seconds that the client may take for what the server waits for; no limit while it is the server's turn."""
+        """Gives the seconds that the client may still take; no limit while it is the server's turn."""
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             return HEAD
@@ -58,7 +58,7 @@ class Connection(H11Protocol):
         return READ if self.flow.write_paused else float("inf")
 
     def _look(self) -> None:
-        """Cut the line if the client's time is over."""
+        """Closes the connection if the client's time is over."""
         cycle = self.cycle
         turn = cycle, cycle and (cycle.more_body, cycle.response_complete), self.transport.get_write_buffer_size()
         if turn != self._awaited:  # something went on
@@ -69,7 +69,7 @@ class Connection(H11Protocol):
         self._next = self.loop.call_later(LOOK, self._look)
 
     def _worth_cutting(self) -> tuple[int, float, float]:
-        """First those that never sent a request, then idle ones, half bodies, and answers that go on for long."""
+        """Orders connections: first those without a request, then idle ones, half bodies, and long answers."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None:
             kind = 4
@@ -96,7 +96,7 @@ def most_connections() -> int:
 
 
 class Sparing(logging.Filter):
-    """It lets `most` records of a logger through in a minute: what strangers send fills no disk."""
+    """Lets at most `most` records of a logger through in a minute, so that strangers cannot fill the disk."""
 
     def __init__(self, most: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

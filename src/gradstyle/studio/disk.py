@@ -1,4 +1,4 @@
-"""Where a studio's files lie: a folder of its own, no fuller than it may be, and gone when the studio is."""
+"""Holds a studio's files in a folder of its own, up to a number of bytes, until the studio ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PREFIX = "gradstyle-studio-"
 
 
 class DiskFull(OSError):
-    """There is no room for what was to be written."""
+    """Says that there is no room for a file."""
 
 
 class Disk:
@@ -48,14 +48,14 @@ class Disk:
         return total
 
     def take(self, size: int) -> None:
-        """Promise so many bytes to what is about to be written."""
+        """Reserves bytes for a file that is about to be written."""
         with self._lock:
             if self.used + self._promised + size > self.most:
                 raise DiskFull("the studio's disk is full: try again in an hour")
             self._promised += size
 
     def give_back(self, size: int) -> None:
-        """What was promised is written by now, or never will be."""
+        """Releases the reserved bytes: the file is written by now, or never will be."""
         with self._lock:
             self._promised -= size
 
@@ -91,7 +91,7 @@ def sweep_dead() -> None:
 
 
 def _claimed() -> tuple[Path, FileLock]:
-    """The lock is there before the folder, so that no studio that starts meanwhile takes it for a dead one's."""
+    """Locks a new folder before it exists, so that no other studio takes it for abandoned."""
     while True:
         folder = Path(tempfile.gettempdir(), PREFIX + secrets.token_hex(8))
         lock = FileLock(f"{folder}.lock", timeout=0, thread_local=False)

@@ -1,4 +1,4 @@
-"""The bundles of a studio, and their networks: one render at a time, whoever asks."""
+"""Holds the bundles of a studio and their networks; one render runs at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRUNCATION = 0.6  # of generated faces to start from: usual ones, which all edit
 
 
 class Engine:
-    """Editors by bundle and method, made when first used, and a shelf for what is computed with them."""
+    """Makes editors by bundle and method when first used, and stores what is computed with them."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Engine:
         return self.alone(lambda: editor.carry(carrier, inversion, amounts))
 
     def generate(self, bundle: str, seed: int) -> Photo:
-        """A face that nobody has."""
+        """Renders a generated face."""
         opened = self.bundle(bundle)
 
         def drawn() -> Tensor:
@@ -127,7 +127,7 @@ class Engine:
 
 
 def _sliders(bundle: Bundle) -> dict[str, Slider]:
-    """The bundle's own; for one that says nothing of its edits, each of them over a usual range."""
+    """Gives the bundle's sliders; without any report, every edit over a usual range."""
     known = bundle.sliders
     if known or bundle.failed_edits:
         return known

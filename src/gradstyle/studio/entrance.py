@@ -1,4 +1,4 @@
-"""Who may come in: by the name that the server is called, by the page that calls it, and with a password."""
+"""Decides who may come in: by the host name, by the calling page's origin, and by password."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FOLDERS_WITHOUT_LOGIN = ("/assets/", "/static/", "/svelte/")
 
 
 class Refused(Exception):
-    """A request that goes no further, and what its client is told."""
+    """Is the answer to a request that is refused."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 class Names:
-    """The names under which a browser may reach the studio, and whose pages may call it: its own.
+    """Holds the names under which the studio may be reached, and the origins whose pages may call it.
 
     A page from elsewhere can lead its own name to this machine, and would then be one with the studio; it can do so
     with no address and with no name that this machine has. `any_name` takes every name, for studios that anyone may
@@ -59,7 +59,7 @@ class Names:
 
 
 class Logins:
-    """Without a password that was right only the page that asks for it; and who gave too many wrong ones waits."""
+    """Lets only visitors with the right password in; after too many wrong ones an address has to wait."""
 
     def __init__(
         self, needed: bool, is_known: Callable[[Mapping[str, str]], bool], clock: Callable[[], float] = time.monotonic
@@ -120,7 +120,7 @@ def _parts(origin: str) -> tuple[str, str]:
 
 
 def _address(scope: Scope) -> str:
-    """The client's address; of an IPv6 one the network, which is what a household has."""
+    """Gives the client's address; of IPv6 the network, which is one household's."""
     host = (scope.get("client") or ("", 0))[0]
     if not _is_address(host) or ":" not in host:
         return str(host)

@@ -1,4 +1,4 @@
-"""What a visitor takes home: moving pictures of a sweep, and many photos with the same edits as one ZIP."""
+"""Writes what a visitor downloads: a sweep as moving pictures, and a batch of photos as a ZIP."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _write_mp4(frames: Sequence[Photo], to: Path, times: int = 3) -> None:
 
 @dataclass(frozen=True)
 class PhotoOutcome:
-    """What became of one photo of a batch."""
+    """Says what became of one photo of a batch."""
 
     name: str
     result: str  # the name in the ZIP; empty where it failed

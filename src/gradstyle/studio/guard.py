@@ -1,4 +1,4 @@
-"""What stands before Gradio: who may come in, limits on what they send, and on what a browser may do with what it gets.
+"""Checks requests before Gradio sees them: who may come in, what may be sent, and headers for the browser.
 
 Gradio keeps uploads in a folder of its own and serves files from it. What it is sent, though, may name any file, or an
 address to fetch; here only names in that folder get through. Nothing is served as a page that somebody uploaded.
@@ -105,7 +105,7 @@ class Guard:
         return closing
 
     def _check_served(self, path: str) -> None:
-        """Only files under the folder; Gradio would also fetch an address and pass on what is there."""
+        """Lets only files under the folder through; Gradio would also fetch an address and pass it on."""
         name = path.partition("/file=")[2] or path.partition("/file/")[2]
         if name and not self._inside(name):
             raise Refused(403, "this server gives out only what it made")
@@ -117,7 +117,7 @@ class Guard:
             return False
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """No more bytes than its files may have, and room for them on the disk before the first is read."""
+        """Limits an upload to the bytes that a file may have, and reserves the disk before the first is read."""
         length = Headers(scope=scope).get("content-length")
         if length is None:
             raise Refused(411, "an upload says in its Content-Length how long it is")
@@ -143,7 +143,7 @@ class Guard:
         await self.app(scope, receive, noting)
 
     async def _whole(self, scope: Scope, receive: Receive, check: Callable[[bytes], None] | None = None) -> Receive:
-        """What is sent, read to its end: it is small."""
+        """Reads a small body to its end."""
         body = bytearray()
         async for chunk in Request(scope, receive).stream():
             body += chunk

@@ -1,4 +1,4 @@
-"""What happens when a component of the page is used; all that belongs to a visitor is in their session."""
+"""What each component of the page does when a visitor uses it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS = ("png", "jpg", "webp")
 
 
 class StudioUI(Components):
-    """Answers what a visitor does; all that belongs to the visitor is in their session."""
+    """Handles the page's events; everything that belongs to a visitor is in their session."""
 
     # ---- a visitor comes and goes
 

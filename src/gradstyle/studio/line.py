@@ -1,4 +1,4 @@
-"""A budget that calls share: who wants more than is left waits in line, in a thread or without one."""
+"""Shares a budget between calls: a call that needs more than is left waits, in a thread or without one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_WAITING = 20
 
 
 class LineFull(ValueError):
-    """More wait than may."""
+    """Says that too many calls wait."""
 
 
 @dataclass(eq=False)
@@ -25,7 +25,7 @@ class Ticket:
 
 
 class Line:
-    """No more than `most` are in use at once; who wants more than there is has all of it to themselves.
+    """Limits what is in use at once to `most`; a call that needs more than that runs alone.
 
     Who wants no more than is left passes those who wait for more, but not for ever.
     """

@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the system."""
+"""Gives freed memory back to the system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def keep_few_pools() -> None:
 
 
 def give_back() -> None:
-    """Freed memory that glibc holds on to; other systems' libraries give it back by themselves."""
+    """Returns the freed memory that glibc holds; other systems' libraries do so by themselves."""
     if libc := _glibc():
         libc.malloc_trim(0)
 

@@ -1,4 +1,4 @@
-"""Pictures on their way to a page: reduced to what a screen shows, as text that a page can show at once."""
+"""Prepares pictures for a page: reduced to a screen's size, as data URIs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reduced(photo: Photo, longest: int = SCREEN) -> Photo:
 
 
 def uri(photo: Photo | Tensor, longest: int = SCREEN, quality: int = 90) -> str:
-    """A picture as the address of itself: nothing of it lies on a disk, and nobody else can ask for it."""
+    """Gives a picture as a data URI: it lies on no disk, and nobody else can ask for it."""
     if isinstance(photo, Tensor):
         photo = to_photo(photo)
     picture, written = Image.fromarray(reduced(photo, longest).pixels), io.BytesIO()

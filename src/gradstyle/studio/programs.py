@@ -14,11 +14,11 @@ from .session import Session
 
 
 class ProgramUI(StudioUI):
-    """The page, and two functions that know of no visitor."""
+    """Adds two functions for programs, which belong to no visitor."""
 
     @in_line
     def function_edit(self, photo: Any, edits: Any, bundle: str, method: str, face: str) -> str:
-        """Stateless: what is sent is forgotten when the answer is written."""
+        """Edits a photo without a session; the upload is deleted when the answer is written."""
         try:
             path, name = self.uploaded(photo)
             session = Session(self.engine, self.sessions.folder, bundle or self.engine.first)

@@ -1,4 +1,4 @@
-"""The server: a folder for what comes and goes, the page, a health page, and nothing that outlives it."""
+"""Runs the server: the page, a health page, and a folder of files that is removed at the end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SWEEP_EVERY = 60.0  # seconds, at most
 
 @dataclass(frozen=True, eq=False)
 class Studio:
-    """A server ready to run, and what it stands on."""
+    """Holds a server that is ready to run, with its engine, sessions and files."""
 
     app: Any  # an ASGI application
     engine: Engine

@@ -1,4 +1,4 @@
-"""What one visitor does: a photo, its faces, edits of each, and the way back. It knows of no page and no server.
+"""Holds what one visitor does: a photo, its faces, edits of each, and the steps back. It knows no page or server.
 
 Longer than 300 lines: the photo, the steps and the pictures of one visitor share one lock.
 """
@@ -41,7 +41,7 @@ LARGEST_AMOUNT = 1e9  # beyond what any slider says, and within what is a float
 
 @dataclass(frozen=True)
 class Step:
-    """Where a visitor has been: all that the picture follows from."""
+    """Holds one state of the edits: all that the picture follows from."""
 
     label: str
     method: str
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """One face of a photo, at three sizes: as the network sees it, on the page's picture, and close up."""
+    """Holds one face of a photo at three sizes: as the network sees it, on the page's picture, and close up."""
 
     aligned: Aligned  # of the photo itself
     on_screen: Aligned  # of the photo as the page shows it
@@ -67,7 +67,7 @@ class Cut:
 
 
 class Session:
-    """One visitor, one photo at a time. Safe to call from several threads; the newest move wins."""
+    """Serves one visitor with one photo at a time. It is safe in several threads; the newest move wins."""
 
     def __init__(self, engine: Engine, folder: Path, bundle: str = "") -> None:
         self.id = secrets.token_hex(16)
@@ -87,11 +87,11 @@ class Session:
         self._work = threading.Lock()  # of two pictures asked for at once, the older waits for nothing
 
     def touch(self) -> None:
-        """Someone is there."""
+        """Notes that the visitor is active."""
         self.used, self.resting = time.monotonic(), False
 
     def rest(self) -> None:
-        """The visitor has left, or their phone sleeps: what can be made again goes, the photo's file and steps stay."""
+        """Drops what can be made again when the visitor has left; the photo's file and the steps stay."""
         self.resting = True
         self.engine.shelf.drop(self.id)
 
@@ -144,7 +144,7 @@ class Session:
             old.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Forget everything: what is kept in memory and what lies on the disk."""
+        """Drops everything, in memory and on the disk."""
         with self._work, self._lock:
             self._newest += 1
             self.steps, self.at, self._file, self._seed = [], 0, None, None
@@ -163,7 +163,7 @@ class Session:
 
     @property
     def own(self) -> bool:
-        """The photo was brought by the visitor."""
+        """Whether the visitor brought the photo."""
         return self._file not in (None, ASTRONAUT)
 
     @property
@@ -252,7 +252,7 @@ class Session:
             self._go_on(label=method, method=method)
 
     def choose_bundle(self, bundle: str) -> None:
-        """Another bundle: the photo stays, its edits do not."""
+        """Changes the bundle: the photo stays, its edits do not."""
         other, same = self.engine.bundle(bundle), self.bundle == bundle
         with self._work, self._lock:
             method = self.step.method if self.step.method in other.methods else other.usual_method
@@ -277,7 +277,7 @@ class Session:
         self.go(min(self.at + 1, len(self.steps) - 1))
 
     def go(self, number: int) -> None:
-        """To one of the steps."""
+        """Goes to one of the steps."""
         with self._lock:
             if not 0 <= number < len(self.steps):
                 raise ValueError(f"there are {len(self.steps)} steps, there is no number {number + 1}")
@@ -385,11 +385,11 @@ class Session:
 
     @property
     def remarks(self) -> str:
-        """What is to be said of how the edits of all faces went; nothing, if they went well."""
+        """Says how the edits of all faces went; nothing, if they went well."""
         return self._remarks(self.step)
 
     def _remarks(self, step: Step, whole: Photo | None = None) -> str:
-        """Looked at is the photo as the page shows it, which tells as much of a face as the photo itself."""
+        """Looks at the photo as the page shows it, which tells as much of a face as the photo itself."""
         if not step.amounts:
             return ""
 
@@ -475,7 +475,7 @@ class Session:
         }
 
     def load_recipe(self, path: Path) -> int:
-        """Take over edits that were saved. Those of another generator are refused."""
+        """Loads edits that were saved. Those of another generator are refused."""
         recipe = read_recipe(path)
         opened = self.engine.bundle(self.bundle)
         if recipe["generator"] != opened.fingerprint:

@@ -1,4 +1,4 @@
-"""Files that are sent, each kept in a folder of its own: the same picture twice is two pictures.
+"""Receives uploads, each in a folder of its own: the same picture twice is two pictures.
 
 Gradio would keep a file under the hash of what is in it, so that who sends what another has sent shares its fate.
 """
@@ -21,7 +21,7 @@ from .pictures import plain_name
 
 
 class Uploads:
-    """The address that browsers and programs send files to."""
+    """Answers the address that browsers and programs send files to."""
 
     def __init__(self, disk: Disk, max_upload: int) -> None:
         self.disk, self.max_upload = disk, max_upload

@@ -1,4 +1,4 @@
-"""Who is here: the sessions of all visitors, by the key that the server knows each by."""
+"""Holds the sessions of all visitors, by the key that identifies each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .session import Session
 
 
 class Sessions:
-    """Visitors by the key that the server knows them by. Who is idle for long is forgotten.
+    """Holds sessions by key; a visitor who is idle for long is dropped.
 
     A visitor is made by an upload. Anyone can come with any number of keys, so that those who only look around are
     guests: where there are too many, one of them makes room, who did nothing yet if there is one. Of visitors none
@@ -30,7 +30,7 @@ class Sessions:
         return len(self._by_key)
 
     def get(self, key: str) -> Session:
-        """The session of who is here; of a stranger one that nobody keeps."""
+        """Gives the session of a visitor; of a stranger a new one that is not stored."""
         session = self._by_key.get(key) or Session(self.engine, self.folder)
         session.touch()
         return session
@@ -48,7 +48,7 @@ class Sessions:
 
     @contextmanager
     def uploading(self, key: str) -> Iterator[Session]:
-        """The session of who opens a photo of their own, if there is room for a visitor."""
+        """Gives the session of a visitor who opens a photo of their own, if there is room for one more."""
         with self._lock:
             if sum(map(self._is_visitor, self._by_key.keys() - {key})) >= self.most:
                 raise ValueError(f"{self.most} people have photos here, and there is room for no more: try again later")
@@ -69,11 +69,11 @@ class Sessions:
 
     @property
     def present(self) -> int:
-        """How many have not left."""
+        """Counts the visitors who have not left."""
         return sum(not session.resting for session in list(self._by_key.values()))
 
     def rest(self, key: str) -> None:
-        """Who has left may come back, until they are forgotten."""
+        """Marks a visitor as gone; they may come back until they are dropped."""
         if (session := self._by_key.get(key)) is not None:
             session.rest()
 
@@ -84,7 +84,7 @@ class Sessions:
             session.close()
 
     def sweep(self, now: float | None = None) -> None:
-        """Forget those that have been idle for longer than `keep`."""
+        """Drops visitors that have been idle for longer than `keep`."""
         now = time.monotonic() if now is None else now
         for key in [key for key, session in list(self._by_key.items()) if now - session.used > self.keep]:
             self.close(key)
