@@ -110,6 +110,23 @@ def test_the_generator_imports_nothing_of_ours_but_its_random_numbers() -> None:
     assert not [where for here, there, where, _ in arrows() if here in alone and there not in alone[here]]
 
 
+@pytest.mark.parametrize(
+    ("looked_for", "proof"),
+    {
+        "equation 9 of the paper": "eq. 8-9",
+        "where a photo is cut": "def align(",
+        "where a slider's range is decided": "def _plausible(",
+        "what a snapshot holds": "def collect(",
+        "where the studio refuses an upload": "async def _upload(",
+        "how a table is rendered": "def markdown(",
+    }.items(),
+)
+def test_the_six_walks_of_contributing(looked_for: str, proof: str) -> None:
+    (walk,) = re.findall(rf"\| {re.escape(looked_for)} \| (.+) \|", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    room, file = re.findall(r"`(.+?)`", walk)
+    assert proof in (PACKAGE / room / file).read_text("utf-8")
+
+
 def test_nothing_that_runs_what_it_reads_is_ever_called() -> None:
     modules = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "yaml"}
     calls = {"torch.load", "torch.hub", "np.load", "numpy.load", "os.system", "os.popen"}
