@@ -1,4 +1,4 @@
-"""What costs nothing: a photo's details laid over any edit. A method that does not beat these has learned nothing.
+"""Baselines without weights: a photo's details added to any edit. A method must beat them.
 
 Both give the photo itself where nothing is edited, and have no weights. The third of them, codes alone, is e4e. G is
 the generator's picture as a picture is seen, in [−1, 1]: a photo lacks nothing of what goes beyond.
@@ -19,7 +19,7 @@ from .method import Inversion, Losses, Method, TrainingContext, fit
 
 @dataclass(frozen=True)
 class PasteConfig:
-    """Nothing of its own."""
+    """Has no values."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class PasteInversion(Inversion):
 
 
 class Paste(Method[PasteInversion]):
-    """What the codes lack stays where it was: G(w′) + photo − G(w)."""
+    """Adds what the codes lack where it was: G(w′) + photo − G(w)."""
 
     name = "paste"
     Config: ClassVar[type] = PasteConfig
@@ -62,11 +62,11 @@ class CarriedConfig:
 
 @dataclass(frozen=True)
 class CarriedInversion(PasteInversion):
-    """What `paste` keeps too."""
+    """Holds what `paste` holds."""
 
 
 class Carried(Paste):
-    """What the codes lack goes where the edit takes it, along the motion of the generator's own pictures."""
+    """Adds what the codes lack where the edit moves it, along the motion between the generator's own pictures."""
 
     name = "carried"
     Config = CarriedConfig
@@ -83,7 +83,7 @@ class Carried(Paste):
 
 
 def between(codes: Codes, others: Codes, share: float) -> Codes:
-    """Codes on the straight way from some to others; to both ends it goes exactly."""
+    """Gives codes on the straight line between two; at its ends exactly these."""
     both = Codes.cat([codes, others])  # no offset of S is one of zeros
     (w, to), s = both.w.chunk(2), None if both.s is None else both.s.chunk(2)
     return Codes(torch.lerp(w, to, share), None if s is None else torch.lerp(s[0], s[1], share))

@@ -16,16 +16,16 @@ from .method import Inversion, Losses, Method, TrainingContext, fit
 
 @dataclass(frozen=True)
 class E4EConfig:
-    """Nothing of its own."""
+    """Has no values."""
 
 
 @dataclass(frozen=True)
 class E4EInversion(Inversion):
-    """The codes and no more."""
+    """Holds the codes alone."""
 
 
 class E4E(Method[E4EInversion]):
-    """What the codes cannot hold is lost: the baseline of every other method."""
+    """Renders the codes alone; details are lost. It is the baseline of every other method."""
 
     name = "e4e"
     Config = E4EConfig
@@ -86,7 +86,7 @@ def delta_norm(deltas: Tensor) -> Tensor:
 
 
 class EncoderLoss:
-    """Draw the photo from its codes, which must also pass for codes of the mapping network.
+    """Compares the picture of the codes with the photo; the codes must also pass for codes of the mapping network.
 
     `fakes` are one code a photo, drawn from those that differ; `context.discriminator` is a LatentDiscriminator.
     """

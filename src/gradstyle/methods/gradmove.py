@@ -1,4 +1,4 @@
-"""GradMove: GradStyle's residuals, each moved to where the edit has moved what it belongs to.
+"""GradMove: GradStyle's residuals, each moved to where the edit moves the feature that it belongs to.
 
 GradStyle looks for a residual's place by comparing the edited feature with the residual, which live in different
 spaces. The two *streams* do not: they are the same layers of the same generator. So a place of the edited feature is
@@ -38,7 +38,7 @@ TRUNCATION = 0.85  # of the random codes that it learns from
 
 @dataclass(frozen=True)
 class GradMoveConfig:
-    """Shapes, and how it learns. Stages and residuals are GradStyle's."""
+    """Holds shapes and loss weights. Stages and residuals are GradStyle's."""
 
     stages: tuple[Stage, ...] = (Stage(3, "c3"), Stage(6, "p2"), Stage(8, "p1"))
     residual_width: int = 512
@@ -76,7 +76,7 @@ class GradMoveConfig:
 
 @dataclass(frozen=True)
 class Keys:
-    """What an edit is looked up in."""
+    """Holds the features that an edited feature is matched with."""
 
     places: Tensor  # [N, C, H, W], unit vectors
     rest: Tensor  # [N, 2, H, W]: what each place would be moved by if nothing had moved
@@ -87,7 +87,7 @@ class Keys:
 
 
 class Mover(nn.Module):
-    """Moves one stage's residual: finds for each place of the edited feature where it was, and whether it was."""
+    """Moves one stage's residual: finds where each place of the edited feature was, and whether it was visible."""
 
     def __init__(self, inputs: int, config: GradMoveConfig) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Mover(nn.Module):
     # ---- what places are compared by
 
     def places(self, features: list[Tensor]) -> Tensor:
-        """Unit vectors of this stage's and the coarser features, each at unit scale."""
+        """Gives unit vectors of this stage's and the coarser features, each at unit scale."""
         side, scaled = features[-1].shape[-1], []
         for feature in features:
             unit = feature.float() / root_mean_square(feature.float())
@@ -130,7 +130,7 @@ class Mover(nn.Module):
     # ---- where they were
 
     def forward(self, residual: Tensor, keys: Keys, features: list[Tensor]) -> tuple[Tensor, Motion]:
-        """The residual as the edited features need it, and the motion that brought it there."""
+        """Gives the residual as the edited features need it, and the motion that brought it there."""
         query, (height, width) = self.places(features), residual.shape[2:]
         best, weights = self._match(query, keys.places)
         steps = _mean_step(weights, self.config.reach)  # [N, 2, L], in places
@@ -150,7 +150,7 @@ class Mover(nn.Module):
         return (moved * seen).to(residual.dtype), Motion(offset, seen)
 
     def _match(self, query: Tensor, keys: Tensor, best: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The best match of each place, [N, L], unless it is given, and what each place around it weighs, [N, K, L].
+        """Gives the best match of each place, [N, L], unless given, and the weights of the places around it, [N, K, L].
 
         So many rows of scores are held at a time that they stay small, forward and backward.
         """
@@ -172,26 +172,26 @@ class Mover(nn.Module):
         return torch.cat(found, dim=1), torch.cat(weighed, dim=1).mT
 
     def _seen(self, query: Tensor, found: Tensor) -> Tensor:
-        """1 where what was found is what is looked for, whatever the weights; towards 0 where it is not."""
+        """Gives 1 where the match resembles the query, whatever the weights, and towards 0 where it does not."""
         dtype, none = self.describe.weight.dtype, torch.zeros_like(found)
         alike, apart = (self.differs(torch.cat([found, by], dim=1).to(dtype)) for by in (none, query - found))
         return torch.exp(-(apart - alike).float().square())
 
 
 def _steps(reach: int, device: torch.device) -> Tensor:
-    """To the places around one, x and y, row by row: [2, K]."""
+    """Gives the steps to the places around one, x and y, row by row: [2, K]."""
     line = torch.arange(-reach, reach + 1, device=device)
     y, x = torch.meshgrid(line, line, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()])
 
 
 def _mean_step(weights: Tensor, reach: int) -> Tensor:
-    """[N, K, L] to the mean of x and y, [N, 2, L]."""
+    """Reduces weights [N, K, L] to the mean of x and y, [N, 2, L]."""
     return _steps(reach, weights.device).to(weights.dtype) @ weights
 
 
 class StageModules(nn.Module):
-    """All that one stage learns: GradStyle's residual and Gate&Fusion, and what moves the residual."""
+    """Holds all that one stage learns: GradStyle's residual and Gate&Fusion, and what moves the residual."""
 
     def __init__(self, number: int, generator: Generator, encoder: Encoder, config: GradMoveConfig) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ class GradMoveInversion(Inversion):
 
 @dataclass(frozen=True)
 class Editing:
-    """An Editing Stream, stage by stage."""
+    """Holds an Editing Stream, stage by stage."""
 
     canvas: Canvas  # after its last fusion
     features: tuple[Tensor, ...]  # before each fusion
@@ -233,7 +233,7 @@ class Editing:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pictures whose edit is known."""
+    """Holds pictures whose edit is known."""
 
     before: Tensor
     after: Tensor
@@ -276,11 +276,11 @@ class GradMove(Method[GradMoveInversion]):
         return self.generator.run(self._edited(inversion, codes).canvas, codes).image
 
     def motion(self, inversion: GradMoveInversion, codes: Codes) -> Motion:
-        """Where the finest stage found what it moved, and whether it was to be seen."""
+        """Gives the finest stage's motion, and where what it moved was visible."""
         return self._edited(inversion, codes).motions[-1]
 
     def at_detail(self, inversion: GradMoveInversion, share: float) -> GradMoveInversion:
-        """The same photo with less of its details, the finest gone first: 1 is all, 0 the picture of the codes."""
+        """Gives the same photo with fewer details, the finest dropped first: 1 is all, 0 the picture of the codes."""
         if not 0 <= share <= 1:
             raise ValueError(f"a share of the details is between 0 and 1, got {share!r}")
         kept = [min(max(share * len(self.stages) - i, 0.0), 1.0) for i in range(len(self.stages))]
@@ -334,7 +334,7 @@ class GradMove(Method[GradMoveInversion]):
     # ---- learning
 
     def training_loss(self, photo: Tensor, context: TrainingContext) -> Losses:
-        """Half of the photos come back, and are edited and taken back; as many pairs show what an edit should give."""
+        """Reconstructs half of the photos, edits them and undoes the edit; as many pairs show the truth of an edit."""
         config, draws, size = self.config, context.draws, self.generator.config.resolution
         half, lent = photo.chunk(2) if len(photo) > 1 else (photo, photo)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""HFGI (Wang et al. 2022): what the codes lost is a picture of its own, aligned to each edit and consulted."""
+"""HFGI (Wang et al. 2022): the distortion map holds what the codes lost, aligned to each edit and consulted."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class Stem(nn.Module):
 
 
 class Down(nn.Sequential):
-    """Half the size."""
+    """Halves the size."""
 
     def __init__(self, inputs: int, outputs: int, units: int) -> None:
         super().__init__(IRUnit(inputs, outputs, stride=2), *[IRUnit(outputs, outputs) for _ in range(units - 1)])
 
 
 class Up(nn.Module):
-    """The size of the map on the way down, which joins in."""
+    """Doubles the size and joins the map of that size from the way down."""
 
     def __init__(self, inputs: int, beside: int, outputs: int, units: int) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Branch(nn.Module):
 
 
 class Consultation(nn.Module):
-    """An aligned map becomes scale and shift of a generator feature."""
+    """Turns an aligned map into scale and shift of a generator feature."""
 
     def __init__(self, widths: tuple[int, ...], units: int, feature_width: int) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class HFGI(Method[HFGIInversion]):
         return self.generator.run(self.consult(canvas, aligned), codes).image
 
     def training_loss(self, photo: Tensor, context: TrainingContext) -> Losses:
-        """No photo is edited: a warp stands in for the edit, and the aligner must undo it."""
+        """Trains without edits: a warp stands in for one, and the aligner must undo it."""
         config = self.config
         photo = fit(photo, self.side)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a method keeps of a photo, as a value and as a file."""
+"""What a method stores of a photo, as a value and as a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Plain: TypeAlias = str | int | float | bool
 
 @dataclass(frozen=True)
 class Inversion:
-    """What a method keeps of a photo. Each method adds its own fields: tensors, codes, canvases, tuples of them."""
+    """Holds what a method stores of a photo. Methods add fields: tensors, codes, canvases, tuples of them."""
 
     codes: Codes  # the codes that edits move
     generator: str = field(default="", kw_only=True)  # its fingerprint; empty: of a generator not yet known
@@ -110,7 +110,7 @@ def _below(where: str, name: str | int) -> str:
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of all that is said and held, whatever the order of the file."""
+    """Gives the SHA-256 of all values and tensors, whatever the order of the file."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -132,7 +132,7 @@ def _read(text: str) -> tuple[str, dict[str, Plain]]:
 
 
 class _Reader:
-    """Builds what a class says that it holds, and nothing else."""
+    """Builds an inversion from the fields that its class declares, and nothing else."""
 
     def __init__(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         self.held: dict[str, Any] = {**values, **tensors}
@@ -166,7 +166,7 @@ class _Reader:
         return found
 
     def read_one_of(self, hints: tuple[Any, ...], where: str) -> Any:
-        """A place that may be empty, or hold one of several kinds."""
+        """Reads a field that may be empty, or hold one of several kinds."""
         if where not in self.places and type(None) in hints:
             return None
         errors = []

@@ -41,7 +41,7 @@ class Losses:
 
 @dataclass
 class TrainingContext:
-    """What a loss needs and a method must not own."""
+    """Holds what a loss needs and a method must not own."""
 
     perceptual: Compare  # LPIPS, or a home-trained network's feature distance
     identity: Compare  # 1 − cosine of face (or other) embeddings
@@ -96,19 +96,19 @@ class Method(nn.Module, ABC, Generic[Kept]):
 
     @abstractmethod
     def invert(self, photo: Tensor, codes: Codes | None = None) -> Kept:
-        """Everything that depends on the photo alone; `codes` take the place of the encoder's."""
+        """Computes everything that depends on the photo alone; `codes` take the place of the encoder's."""
 
     @abstractmethod
     def reconstruct(self, inversion: Kept) -> Tensor:
-        """The photo again."""
+        """Renders the photo without an edit."""
 
     @abstractmethod
     def render_codes(self, inversion: Kept, codes: Codes) -> Tensor:
-        """The photo with its codes moved to `codes`."""
+        """Renders the photo with its codes moved to `codes`."""
 
     @abstractmethod
     def training_loss(self, photo: Tensor, context: TrainingContext) -> Losses:
-        """The method's own losses on a batch of photos."""
+        """Computes the method's own losses on a batch of photos."""
 
     # ---- what all methods share
 
@@ -144,7 +144,7 @@ class Method(nn.Module, ABC, Generic[Kept]):
         return self.encoder(photo)[0] if codes is None else codes
 
     def check_layer(self, layer: int) -> None:
-        """No method reads or writes a feature finer than half the image's side, else their ranking means nothing."""
+        """Refuses layers finer than half the image's side: methods that write finer maps could not be compared."""
         shapes = self.generator.config
         if not 0 <= layer <= shapes.layers - 3:
             raise ValueError(
@@ -153,11 +153,11 @@ class Method(nn.Module, ABC, Generic[Kept]):
             )
 
     def own_state(self) -> dict[str, Tensor]:
-        """What the method has learned, without the generator and the encoder it stands on."""
+        """Gives the method's own weights, without the generator and the encoder."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith(("generator.", "encoder."))}
 
     def load_own(self, state: Mapping[str, Tensor], assign: bool = False) -> None:
-        """Take over what `own_state` gave, all of it and nothing else."""
+        """Loads what `own_state` gave, all of it and nothing else."""
         own = self.own_state()
         problems = {
             "missing": [key for key in own if key not in state],
@@ -237,7 +237,7 @@ class Method(nn.Module, ABC, Generic[Kept]):
 
 
 def at_encoder_size(image: Tensor, side: int) -> Tensor:
-    """A generated image as the methods compare it with a photo: clamped, then plain bilinear."""
+    """Resizes a generated image as the methods compare it with a photo: clamped, then plain bilinear."""
     image = image.clamp(-1, 1)
     if image.shape[-1] == side:
         return image

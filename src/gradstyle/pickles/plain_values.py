@@ -1,4 +1,4 @@
-"""What a file holds, as plain values."""
+"""Turns what a file holds into plain values."""
 
 from __future__ import annotations
 

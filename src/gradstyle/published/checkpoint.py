@@ -1,4 +1,4 @@
-"""What a published file gave."""
+"""The result of reading a published file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a published file holds: told by its content, whatever it is called, and converted to parts of ours."""
+"""Recognises a published file by its content, whatever its name, and converts it to parts of ours."""
 
 from __future__ import annotations
 
