@@ -52,13 +52,13 @@ class TrainingContext:
 
 @dataclass(frozen=True)
 class Learning:
-    """How a method is trained, where that is not as most are."""
+    """Says how a method is trained; its verb, recipe and stage of `gradstyle train` follow from it."""
 
-    recipe: Mapping[str, Any] = field(default_factory=dict)  # values that take the place of the common recipe's
-    adversarial: str | None = None  # its config's weight of an adversarial term
-    random_edits: bool = False  # it learns from them, so that the generator needs its mapping network
-    begins_from: str | None = None  # a method whose weights it can begin with, by `load_shared`,
-    shared_config: tuple[str, ...] = ()  # where these values of both configs are equal
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # values that replace the common recipe's
+    adversarial: str | None = None  # the config's weight of the adversarial term, where there is one
+    random_edits: bool = False  # whether it learns from random edits, which need the generator's mapping network
+    begins_from: str | None = None  # a method whose weights `load_shared` can begin with
+    shared_config: tuple[str, ...] = ()  # the values of both configs that must be equal for that
 
 
 Kept = TypeVar("Kept", bound=Inversion)
