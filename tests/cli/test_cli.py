@@ -16,6 +16,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+import rich.progress
 import torch
 import typer
 from click.testing import Result
@@ -26,6 +27,7 @@ from gradstyle.bundles import Bundle, catalog, download
 from gradstyle.bundles.catalog import CatalogEntry
 from gradstyle.bundles.sliders import Slider
 from gradstyle.cli import app
+from gradstyle.cli.app import progress_bar
 from gradstyle.editor import Editor
 from gradstyle.photos import open_photo, to_photo
 from tests.support.bundles import bundle, picture
@@ -574,3 +576,21 @@ def test_the_installed_program(installed: str) -> None:
     done = subprocess.run([program, "sample", "-b", "nope"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: there is no bundle 'nope'") and done.stderr.count("\n") == 1
+
+
+def test_a_stage_has_one_bar_however_its_name_and_total_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film's number of frames may grow while it is read; edits are measured one after the other."""
+    made: list[str] = []
+
+    class Counted(rich.progress.Progress):
+        def add_task(self, description: str, **options: Any) -> rich.progress.TaskID:
+            made.append(description)
+            return super().add_task(description, **options)
+
+    monkeypatch.setattr(rich.progress, "Progress", Counted)
+    with progress_bar() as show:
+        for frame in range(10, 13):
+            show("finding the face", frame, frame)
+        for number, name in enumerate(("smile", "yaw")):
+            show(f"measuring {name}", number, 2)
+    assert made == ["finding the face", "measuring smile"]

@@ -83,13 +83,13 @@ def progress_bar() -> Iterator[Progress]:
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
     times = (bars.TimeElapsedColumn(), bars.TextColumn("left"), bars.TimeRemainingColumn())
     with bars.Progress(*columns, *times, console=errors, transient=True) as shown:
-        tasks: dict[tuple[str, int], bars.TaskID] = {}
+        tasks: dict[str, bars.TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
-            kind = what.partition(" ")[0], total  # "measuring smile" and "measuring yaw" share a bar
+            kind = what.partition(" ")[0]  # "measuring smile" and "measuring yaw" share a bar; a total may grow
             if kind not in tasks:
-                tasks[kind] = shown.add_task(what, total=total)
-            shown.update(tasks[kind], completed=done, description=what)
+                tasks[kind] = shown.add_task(what, total=total, completed=done)
+            shown.update(tasks[kind], completed=done, total=total, description=what)
 
         yield show
 

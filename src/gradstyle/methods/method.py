@@ -174,7 +174,7 @@ class Method(nn.Module, ABC, Generic[Kept]):
 
     def load_shared(self, state: Mapping[str, Tensor]) -> None:
         """Take over the weights that it has in common with the method that it begins from."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name} begins from no other method")
 
     def train(self, mode: bool = True) -> Self:
         """The generator and the encoder never train: parameters, statistics and mode stay."""

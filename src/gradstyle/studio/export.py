@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from ..files import replacing
 from ..photos import Photo, pixels_in, write_picture
 from .engine import Engine
 from .pictures import plain_name
@@ -39,7 +39,6 @@ def write_sweep(session: Session, name: str, to: Path) -> Path:
     if kind not in SIDES:
         raise ValueError(f"a sweep is written as {' or '.join(SIDES)}, got {to.name!r}")
     frames = session.frames(name, FRAMES, SIDES[kind])
-    to.parent.mkdir(parents=True, exist_ok=True)
     if kind == "mp4":
         _write_mp4(frames + frames[-2:0:-1], to)
     else:
@@ -56,7 +55,7 @@ def _write_mp4(frames: Sequence[Photo], to: Path, times: int = 3) -> None:
     except ImportError as error:
         raise ValueError(f'MP4 needs PyAV: pip install "gradstyle[video]" ({error})') from error
     width, height = (side - side % 2 for side in frames[0].size)
-    with _whole(to) as partial, av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as out:
+    with replacing(to) as partial, av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as out:
         stream = out.add_stream("libx264", rate=round(1000 * FRAMES / PASS))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "18", "preset": "veryfast"}
@@ -89,9 +88,8 @@ def write_batch(
 ) -> list[PhotoOutcome]:
     """The same edits on many photos, as one ZIP with a list of what became of each. One that fails stops no other."""
     outcomes: list[PhotoOutcome] = []
-    to.parent.mkdir(parents=True, exist_ok=True)
     work = to.parent / "work"
-    with _whole(to) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with replacing(to) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for number, (path, name) in enumerate(photos):
             if not progress(number, len(photos), name):
                 break
@@ -145,14 +143,3 @@ def _edited(
 def _inert(text: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-@contextmanager
-def _whole(to: Path) -> Iterator[Path]:
-    """A place to write to, which becomes the file when all is written."""
-    partial = to.with_name(f".{to.name}.{os.getpid()}")
-    try:
-        yield partial
-        partial.replace(to)
-    finally:
-        partial.unlink(missing_ok=True)
